@@ -1,0 +1,1 @@
+"""Verbs: the engine, one step a file."""

@@ -1,0 +1,225 @@
+"""Every exception class of AutoGit: a stable code, a sentence with a place, and a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, at one place.
+
+    `place` is what the reader must open (`.env line 5`, `overrides/services/x/service.yml line 3`), `subject` the key
+    or name concerned, `message` one sentence. None of them may carry a value that could be secret.
+    """
+
+    place: str
+    subject: str
+    message: str
+
+
+class AutogitError(Exception):
+    """Base of every error that AutoGit raises on purpose.
+
+    Class attributes are the contract of a kind of fault: `code` (kebab-case, one page in docs/reference/errors.md),
+    `exit_code` (design.md section 6), `http_status` (RFC 9457 problem details in the API), `retryable`.
+    """
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, hint: str = "", context: Sequence[str] = (), faults: Sequence[Fault] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = tuple(context)
+        self.faults = tuple(faults)
+
+
+class UsageError(AutogitError):
+    """The command line asks for something that cannot be: an unknown service, options that exclude each other."""
+
+    code = "usage"
+    exit_code = 2
+    http_status = 400
+
+
+class NotInitialisedError(UsageError):
+    """There is no `.env` in the project directory."""
+
+    code = "not-initialised"
+
+
+class SettingsError(AutogitError):
+    """The `.env` file has faults; all of them are listed at once."""
+
+    code = "settings"
+    exit_code = 2
+    http_status = 422
+
+
+class CatalogueError(AutogitError):
+    """The service folders (built in or under overrides/) do not form a catalogue."""
+
+    code = "catalogue"
+    exit_code = 2
+
+
+class DescriptorError(CatalogueError):
+    """A service.yml has faults: unknown keys, wrong types, broken YAML."""
+
+    code = "descriptor"
+
+
+class DependencyCycleError(CatalogueError):
+    """Services depend on each other in a circle."""
+
+    code = "dependency-cycle"
+
+
+class RenderError(AutogitError):
+    """A template could not be rendered; names file and line."""
+
+    code = "render"
+    exit_code = 2
+
+
+class PortTakenError(AutogitError):
+    """A wanted host port is in use by another process."""
+
+    code = "port-taken"
+    exit_code = 2
+    http_status = 409
+
+
+class HostTooSmallError(AutogitError):
+    """The chosen tier needs more memory than this host has."""
+
+    code = "host-too-small"
+    exit_code = 2
+    http_status = 409
+
+
+class ProviderError(AutogitError):
+    """A provider failed; the message starts with the provider's name."""
+
+    code = "provider"
+    http_status = 502
+
+
+class UnavailableError(ProviderError):
+    """The provider's backend does not answer right now."""
+
+    code = "unavailable"
+    http_status = 503
+    retryable = True
+
+
+class RejectedError(ProviderError):
+    """The backend understood and refused."""
+
+    code = "rejected"
+
+
+class UnsupportedError(ProviderError):
+    """The provider cannot hold what is wished for; never a silent drop."""
+
+    code = "unsupported"
+    exit_code = 2
+    http_status = 422
+
+
+class SecretStoreError(ProviderError):
+    """The age-encrypted secret store or its identity is missing, damaged or does not fit."""
+
+    code = "secret-store"
+
+
+class CertificateError(ProviderError):
+    """A certificate or the local CA cannot be used or made."""
+
+    code = "certificate"
+
+
+class PlanError(AutogitError):
+    """A plan cannot be made or may not be applied."""
+
+    code = "plan"
+    http_status = 409
+
+
+class UnsafePlanError(PlanError):
+    """The plan deletes more than allowed, or loses data, without each address being named."""
+
+    code = "unsafe-plan"
+
+
+class StalePlanError(PlanError):
+    """The saved plan is not the plan of this moment: something changed since it was reviewed."""
+
+    code = "stale-plan"
+
+
+class OwnershipError(PlanError):
+    """The plan touches something that AutoGit did not make."""
+
+    code = "ownership"
+
+
+class ApplyError(AutogitError):
+    """Applying a plan failed."""
+
+    code = "apply"
+
+
+class PartialApplyError(ApplyError):
+    """Some changes were applied, some failed; each is named, the next `up` goes on from there."""
+
+    code = "partly-applied"
+    exit_code = 4
+
+
+class NotReadyError(ApplyError):
+    """A service did not become ready within its budget."""
+
+    code = "not-ready"
+    exit_code = 4
+
+
+class StorageFullError(ApplyError):
+    """A file could not be written (disk full, no permission); what was there before is intact."""
+
+    code = "storage"
+
+
+class LockfileError(AutogitError):
+    """The lockfile cannot be used."""
+
+    code = "lockfile"
+
+
+class LockfileCorruptError(LockfileError):
+    """The lockfile is truncated, garbage, or was edited by hand."""
+
+    code = "lockfile-corrupt"
+
+
+class LockfileTooNewError(LockfileError):
+    """The lockfile was written by a newer AutoGit."""
+
+    code = "lockfile-too-new"
+
+
+class ApplyLockHeldError(AutogitError):
+    """Another AutoGit process is changing this project."""
+
+    code = "lock-held"
+    exit_code = 5
+    http_status = 409
+    retryable = True

@@ -1,0 +1,39 @@
+"""What is known of the host a plan is made for: gathered once, then passed to pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """The newest usable version of a certificate in the store.
+
+    `version` is the N of `v<N>` (0: none). `due` is a sentence saying why a new one is needed ("20 of 90 days left",
+    "not there yet"), empty where it is good. `names` are its SANs, sorted; `not_after` is RFC 3339, UTC; `renew_at` the
+    moment from which it is due; `serial` hexadecimal.
+    """
+
+    version: int = 0
+    due: str = "not there yet"
+    names: tuple[str, ...] = ()
+    renew_at: str = ""
+    not_after: str = ""
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Host measures and finds that the spec is built with.
+
+    `executables` maps a program's name to its absolute path (absent: not found). `busy_ports` maps a listening TCP
+    port to the process that holds it (`nginx (pid 812)`; "" where it cannot be told), ours excluded.
+    """
+
+    cpus: int = 0
+    memory_bytes: int = 0
+    disk_free_bytes: int = 0
+    executables: Mapping[str, str] = field(default_factory=dict)
+    busy_ports: Mapping[int, str] = field(default_factory=dict)
+    certificates: Mapping[str, CertificateFacts] = field(default_factory=dict)

@@ -1,0 +1,46 @@
+"""The lockfile's content: what is ours and what was last applied. No secrets; it may be committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autogit.model.resource import Address, Value
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LockEntry:
+    """One resource that AutoGit made: the attributes it was given and when (RFC 3339, UTC).
+
+    `intended` is the spec hash of a change that was begun and whose end is not recorded: it marks what a killed `up`
+    may have left behind as ours.
+    """
+
+    address: Address
+    attributes: Mapping[str, Value]
+    applied_at: str = ""
+    depends_on: tuple[Address, ...] = ()
+    intended: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lockfile:
+    """Everything recorded of a project. `serial` grows by one with each write.
+
+    `settings` are the effective non-secret settings of the last apply, `ports` the host ports that were chosen
+    (`service/port name` -> number), `last_apply` who applied what, when and with which end.
+    """
+
+    project: str = "autogit"
+    autogit_version: str = ""
+    serial: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
+    entries: Mapping[Address, LockEntry] = field(default_factory=dict)
+    last_apply: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, address: Address) -> LockEntry | None:
+        """The entry of an address, or None where AutoGit never made it."""
+        return self.entries.get(address)

@@ -1,0 +1,84 @@
+"""Where the files of an installation lie (design.md section 3): names only, nothing is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPaths:
+    """The paths of one project, all below `root` (absolute) but `.env`, which `--env-file` may move."""
+
+    root: Path
+    env_file: Path
+
+    @property
+    def overrides(self) -> Path:
+        """A user's own service folders (`services/`) and files (`files/`) that win over the built-in ones."""
+        return self.root / "overrides"
+
+    @property
+    def lockfile(self) -> Path:
+        """The state that may be committed."""
+        return self.root / "autogit.lock.json"
+
+    @property
+    def state(self) -> Path:
+        """Everything AutoGit keeps beside the lockfile (mode 0700)."""
+        return self.root / ".autogit"
+
+    @property
+    def rendered(self) -> Path:
+        """Rendered configuration, exactly as applied."""
+        return self.state / "rendered"
+
+    @property
+    def previous(self) -> Path:
+        """The former bytes of rendered files, kept until the next change, for going back."""
+        return self.state / "previous"
+
+    @property
+    def secrets_store(self) -> Path:
+        """The age-encrypted store."""
+        return self.state / "secrets.age"
+
+    @property
+    def secrets(self) -> Path:
+        """One file a secret (0600), only for those that a service must read."""
+        return self.state / "secrets"
+
+    @property
+    def certs(self) -> Path:
+        """`local-ca/` and one folder a certificate, with `v<N>/` inside."""
+        return self.state / "certs"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.state / "logs"
+
+    @property
+    def data(self) -> Path:
+        """One folder a service: what a container would keep in a volume."""
+        return self.state / "data"
+
+    @property
+    def supervisor(self) -> Path:
+        """The embedded runtime's supervisor: configuration, pid file, socket (mode 0700)."""
+        return self.state / "supervisor"
+
+    @property
+    def apply_lock(self) -> Path:
+        """The mutex of everything that changes this project."""
+        return self.state / "apply.lock"
+
+    @property
+    def seal(self) -> Path:
+        """What the fast path of a no-op `up` compares with."""
+        return self.state / "in-sync.json"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON line a change that was applied."""
+        return self.state / "audit.jsonl"

@@ -1,0 +1,170 @@
+"""A service descriptor: the typed content of one `templates/services/<name>/service.yml`."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Tier = Literal["minimal", "homelab", "team", "production"]
+TIERS: tuple[Tier, ...] = ("minimal", "homelab", "team", "production")
+ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+
+_UNITS = {"M": 1024**2, "G": 1024**3}
+
+
+class Strict(BaseModel):
+    """Frozen, and unknown keys are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SizingTier(Strict):
+    """What a service may use in one tier: CPU cores and memory in bytes."""
+
+    cpus: float = Field(gt=0)
+    memory_bytes: int = Field(gt=0)
+
+    @classmethod
+    def parse(cls, text: str) -> SizingTier:
+        """Read the specification's form `0.5C/128M` (cores, MiB or GiB). Raises ValueError."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)C/(\d+(?:\.\d+)?)([MG])", text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a size: cores and memory, as in 0.5C/128M")
+        return cls(cpus=float(match[1]), memory_bytes=int(float(match[2]) * _UNITS[match[3]]))
+
+
+class Exposure(StrEnum):
+    """Who may reach a route: everybody, holders of the service's generated password, or nobody from outside."""
+
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    INTERNAL = "internal"
+
+
+class RouteDescriptor(Strict):
+    """One HTTP route of a service, on `<subdomain>.BASE_DOMAIN`.
+
+    `port` names one of the service's ports; `internal_service` (`api@internal`) stands for a service of the ingress
+    itself. `rate_limit` is requests per second a client address, 0 for none.
+    """
+
+    name: str = "web"
+    subdomain: str | None = None
+    path_prefix: str = "/"
+    exposure: Exposure = Exposure.PUBLIC
+    port: str = "http"
+    rate_limit: int = Field(default=100, ge=0)
+    security_headers: bool = True
+
+
+class PortDescriptor(Strict):
+    """One TCP port: `internal` in a container, `preferred` on the host; `setting` names the `.env` key that fixes it.
+
+    `published` ports are reachable from other machines (the ingress and SSH only); the rest bind to loopback.
+    """
+
+    internal: int = Field(ge=1, le=65535)
+    preferred: int | None = Field(default=None, ge=1, le=65535)
+    embedded_preferred: int | None = Field(default=None, ge=1, le=65535)
+    setting: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
+    published: bool = False
+
+
+class OnChange(StrEnum):
+    """What a process does when one of its files changes: start anew, re-read on a signal, or notice by itself."""
+
+    RESTART = "restart"
+    RELOAD = "reload"
+    WATCHED = "watched"
+
+
+class ConfigFile(Strict):
+    """One template below the service's `config/` folder (path without `.j2`) and what its change entails."""
+
+    path: str
+    on_change: OnChange = OnChange.RESTART
+
+
+class EmbeddedRun(Strict):
+    """How a service runs as a supervised process of this host.
+
+    `program` is found on PATH or beside the running Python (`python` is that Python itself). `arguments`,
+    `environment` values and `health_url` are sandboxed templates over the same context as the config files. No shell
+    is involved. `reload_signal` is sent for `reload` files. Times are in seconds.
+    """
+
+    program: str
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
+    stop_signal: Literal["TERM", "INT", "QUIT"] = "TERM"
+    stop_grace_seconds: int = Field(default=10, ge=1)
+    ready_timeout_seconds: int = Field(default=30, ge=1)
+    missing: str = ""
+
+
+class Runs(Strict):
+    """In which runtimes a service can run; absent means it cannot, and `unavailable` says why."""
+
+    embedded: EmbeddedRun | None = None
+    unavailable: dict[Literal["embedded", "docker"], str] = Field(default_factory=dict)
+
+
+class SettingDescriptor(Strict):
+    """One `.env` key that only this service has. A secret without a value is generated where `generate` is set.
+
+    `generate` is the number of random characters; `htpasswd` writes the secret for the ingress as a bcrypt line for
+    that user name.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+    description: str
+    secret: bool = False
+    default: str | None = None
+    generate: int | None = Field(default=None, ge=16, le=128)
+    htpasswd: str | None = None
+
+
+class ServiceDescriptor(Strict):
+    """All that AutoGit knows of a service. The first seven fields are the specification's discovery document."""
+
+    service: ServiceName
+    summary: str
+    subdomain: str | None = None
+    internal_port: int | None = Field(default=None, ge=1, le=65535)
+    external_port: int | None = Field(default=None, ge=1, le=65535)
+    health_endpoint: str | None = None
+    ready_endpoint: str | None = None
+    labels: tuple[str, ...] = ()
+    image: str | None = None
+    ports: dict[str, PortDescriptor] = Field(default_factory=dict)
+    sizing: dict[Tier, SizingTier] = Field(default_factory=dict)
+    dependencies: tuple[ServiceName, ...] = ()
+    needs_ingress: bool = True
+    routes: tuple[RouteDescriptor, ...] = ()
+    config: tuple[ConfigFile, ...] = ()
+    volumes: tuple[str, ...] = ()
+    settings: tuple[SettingDescriptor, ...] = ()
+    runs: Runs = Field(default_factory=Runs)
+    end_of_life: str | None = None
+
+    @field_validator("sizing", mode="before")
+    @classmethod
+    def _parse_sizing(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {k: SizingTier.parse(v) if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+
+class CatalogueEntry(BaseModel):
+    """A descriptor and the folder it was read from (`origin` is how that folder is shown to a reader)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    descriptor: ServiceDescriptor
+    folder: Path
+    origin: str

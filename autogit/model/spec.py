@@ -1,0 +1,158 @@
+"""The desired platform, complete and pure: what `.env`, the catalogue and the host's facts add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autogit.model.plan import Note
+from autogit.model.project import ProjectPaths
+from autogit.model.resource import Address
+from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor, SizingTier, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One HTTP route: the single model behind every ingress and every runtime.
+
+    `name` is unique (`api`, `prometheus`), `host` an fqdn without trailing dot, `target` the backend's URL as the
+    ingress reaches it. `password_file` is the htpasswd file for `authenticated` routes.
+    """
+
+    name: str
+    service: str
+    host: str
+    path_prefix: str
+    target: str
+    exposure: Exposure
+    rate_limit: int
+    security_headers: bool
+    password_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A supervised process of the embedded runtime: an argument list, never a shell string."""
+
+    service: str
+    executable: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    health_port: int
+    health_path: str
+    ready_path: str
+    reload_signal: str | None
+    stop_signal: str
+    stop_grace_seconds: int
+    ready_timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSpec:
+    """A secret the platform needs: given in `.env` (`given` is the SecretStr's text, kept out of repr) or generated.
+
+    `file` is where a service reads it (absolute, 0600), "" for the store only.
+    """
+
+    name: str
+    description: str
+    length: int
+    given: str | None = field(default=None, repr=False)
+    htpasswd_user: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSpec:
+    """The certificate that the ingress serves: `names` are SANs (wildcard and apex), `version` the v<N> wanted.
+
+    `due` is the reason for a new version, empty where the present one is good.
+    """
+
+    name: str
+    issuer: str
+    names: tuple[str, ...]
+    version: int
+    fullchain: str
+    key: str
+    due: str = ""
+    key_type: str = "P-256"
+    lifetime_days: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service as this platform runs it.
+
+    `ports` maps a port's name to its host number. `unavailable` says why it cannot run in this runtime ("" where it
+    can). `needed_by` names the services that brought it along (empty: the user listed it).
+    """
+
+    entry: CatalogueEntry
+    size: SizingTier | None
+    ports: Mapping[str, int]
+    settings: Mapping[str, str]
+    secrets: tuple[SecretSpec, ...] = ()
+    program: Program | None = None
+    unavailable: str = ""
+    needed_by: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The service's name."""
+        return self.descriptor.service
+
+    @property
+    def descriptor(self) -> ServiceDescriptor:
+        """The service's descriptor."""
+        return self.entry.descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSpec:
+    """The whole desired platform; services in dependency order, routes sorted by name."""
+
+    project: str
+    paths: ProjectPaths
+    base_domain: str
+    runtime: str
+    tier: Tier
+    bind_address: str
+    services: tuple[ServiceSpec, ...]
+    routes: tuple[Route, ...]
+    certificate: CertificateSpec
+    ports: Mapping[str, int]
+    settings: Mapping[str, str]
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def running(self) -> tuple[ServiceSpec, ...]:
+        """The services that this runtime can run."""
+        return tuple(s for s in self.services if not s.unavailable)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """One rendered file: its service and its text."""
+
+    service: str
+    text: str
+    on_change: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedTree:
+    """Every rendered file by its path below `.autogit/rendered/` (POSIX form), sorted."""
+
+    files: Mapping[str, RenderedFile]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPayload:
+    """What the embedded runtime needs to run a process: the program and the rendered files that it reads at start.
+
+    `config_files` are addresses of `file/` resources (restart type): a failed replacement puts their former bytes back.
+    """
+
+    program: Program
+    config_files: tuple[Address, ...]

@@ -1,0 +1,1 @@
+"""What AutoGit manages things through: contracts and one file a backend."""

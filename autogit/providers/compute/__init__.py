@@ -1,0 +1,1 @@
+"""Runtimes: what services run in."""

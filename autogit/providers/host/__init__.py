@@ -1,0 +1,1 @@
+"""Things kept on this host: rendered files and secrets."""
