@@ -1,0 +1,61 @@
+"""Facts of this host: measures, listening ports and who holds them; reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import psutil
+
+from autogit.model.host import CertificateFacts, HostFacts
+
+
+def gather_host_facts(
+    place: Path,
+    *,
+    executables: Mapping[str, str],
+    certificates: Mapping[str, CertificateFacts],
+    own_pids: Collection[int] = (),
+) -> HostFacts:
+    """Return what a platform is planned with.
+
+    `place` is where data will lie (its file system's free bytes count), `own_pids` are processes of this project whose
+    ports are not busy to us.
+    """
+    return HostFacts(
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        disk_free_bytes=psutil.disk_usage(str(_existing(place))).free,
+        executables=executables,
+        busy_ports=listening_ports(own_pids),
+        certificates=certificates,
+    )
+
+
+def listening_ports(own_pids: Collection[int] = ()) -> dict[int, str]:
+    """Return each listening TCP port of this host with its holder (`nginx (pid 812)`, "" where that is not shown)."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS shows sockets to root only; a taken port then shows at start
+        return {}
+    busy: dict[int, str] = {}
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.pid not in own_pids:
+            busy[connection.laddr.port] = busy.get(connection.laddr.port) or _holder(connection.pid)
+    return busy
+
+
+def _holder(pid: int | None) -> str:
+    if pid is None:
+        return ""
+    try:
+        return f"{psutil.Process(pid).name()} (pid {pid})"
+    except psutil.Error:
+        return f"pid {pid}"
+
+
+def _existing(place: Path) -> Path:
+    while not place.exists():
+        place = place.parent
+    return place

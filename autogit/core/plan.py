@@ -1,0 +1,141 @@
+"""Planning: compare the desired with the observed world and the lockfile, and decide; pure.
+
+Three facts decide what becomes of a resource: what is wished (desired), what is there (observed) and what AutoGit
+last gave it (the lockfile's entry).
+
+| desired | observed | entry | decision |
+|---|---|---|---|
+| yes | absent | any | create |
+| yes | equal | any | noop |
+| yes | differs | same as observed, or none and not user-editable | update or replace |
+| yes | differs | differs from observed: somebody else changed it | hold if user-editable, else update: healed |
+| no | present | yes | delete; precious kinds are kept |
+| no | absent | yes | forget (a delete that finds nothing) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from autogit.core.guard import PRECIOUS
+from autogit.core.order import in_dependency_order
+from autogit.model.lockfile import LockEntry, Lockfile
+from autogit.model.plan import Action, Change, FieldChange, Note, Plan, Policy
+from autogit.model.resource import Address, Resource, digest
+from autogit.model.state import PlatformState
+
+Explain = Callable[[Address], str]
+"""Why a desired resource differs from what was last applied, or "" where that cannot be told."""
+
+
+def no_explanation(_address: Address) -> str:
+    """Know no reason."""
+    return ""
+
+
+def make_plan(
+    desired: Sequence[Resource],
+    state: PlatformState,
+    lockfile: Lockfile,
+    policy: Policy = Policy.SYNC,
+    *,
+    explain: Explain = no_explanation,
+    notes: Iterable[Note] = (),
+) -> Plan:
+    """Return the ordered changes from observed to desired; equal input gives an equal plan."""
+    ordered = in_dependency_order(desired)
+    wanted = {r.address for r in ordered}
+    changes = [_decide(r, state.find(r.address), lockfile.find(r.address), explain) for r in ordered]
+    removals = [
+        change
+        for address in sorted(set(lockfile.entries) - wanted, reverse=True)
+        if (change := _remove(lockfile.entries[address], state.find(address), explain)) is not None
+    ]
+    return Plan(
+        tuple(_limit(change, policy) for change in [*changes, *_dependents_first(removals, lockfile)]),
+        policy,
+        tuple(notes),
+    )
+
+
+def differences(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[FieldChange, ...]:
+    """Return the attributes whose wished value differs; attributes that nobody wishes for do not count."""
+    return tuple(
+        FieldChange(name, before.get(name), value)  # type: ignore[arg-type]  # mappings of Value by contract
+        for name, value in after.items()
+        if before.get(name) != value
+    )
+
+
+def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, explain: Explain) -> Change:
+    if seen is None:
+        drift = entry is not None and not entry.intended
+        reason = "removed behind AutoGit's back" if drift else explain(wish.address) or "not there yet"
+        return Change(
+            wish.address, Action.CREATE, reason, differences({}, wish.attributes), None, wish, drift=drift
+        )
+    fields = differences(seen.attributes, wish.attributes)
+    if not fields:
+        return Change(wish.address, Action.NOOP, "in sync", (), seen, wish)
+    drift = _drifted(wish, seen, entry)
+    if drift and wish.user_editable:
+        return Change(wish.address, Action.HOLD, "edited by hand since AutoGit wrote it", fields, seen, wish, drift=True)
+    action = Action.REPLACE if wish.replace_on & {f.name for f in fields} else Action.UPDATE
+    reason = explain(wish.address) or _reason(fields, drift=drift)
+    return Change(wish.address, action, reason, fields, seen, wish, drift=drift)
+
+
+def _drifted(wish: Resource, seen: Resource, entry: LockEntry | None) -> bool:
+    """Tell whether the observed resource is something AutoGit neither recorded nor was about to make."""
+    if entry is None:
+        return wish.user_editable
+    known = {name: seen.attributes.get(name) for name in entry.attributes}
+    return known != dict(entry.attributes) and not (entry.intended and entry.intended == _intent_of(seen, entry))
+
+
+def _intent_of(seen: Resource, entry: LockEntry) -> str:
+    names = entry.intended.partition(":")[0].split(",")
+    return f"{','.join(names)}:{digest({n: seen.attributes.get(n) for n in names})}"
+
+
+def intent(resource: Resource) -> str:
+    """Return what the lockfile remembers of a change before it is carried out: attribute names and their digest."""
+    names = sorted(resource.attributes)
+    return f"{','.join(names)}:{digest({n: resource.attributes[n] for n in names})}"
+
+
+def _reason(fields: tuple[FieldChange, ...], *, drift: bool) -> str:
+    changed = {f.name: f for f in fields}
+    if "state" in changed:
+        return f"it is {changed['state'].before}"
+    if drift:
+        return "changed behind AutoGit's back: " + ", ".join(sorted(changed))
+    return "changed: " + ", ".join(sorted(changed))
+
+
+def _remove(entry: LockEntry, seen: Resource | None, explain: Explain) -> Change | None:
+    if entry.address.kind in PRECIOUS:
+        return None
+    reason = (explain(entry.address) or "no longer wanted") + (" (already gone)" if seen is None else "")
+    before = seen or Resource(entry.address, entry.attributes)
+    return Change(entry.address, Action.DELETE, reason, (), before, None)
+
+
+def _dependents_first(removals: list[Change], lockfile: Lockfile) -> list[Change]:
+    """Order deletes so that what depends on something goes before it."""
+    resources = [Resource(c.address, {}, lockfile.entries[c.address].depends_on) for c in removals]
+    by_address = {c.address: c for c in removals}
+    return [by_address[r.address] for r in reversed(in_dependency_order(resources))]
+
+
+def _limit(change: Change, policy: Policy) -> Change:
+    """Turn what the policy does not allow into a shown, untouched difference."""
+    forbidden = {
+        Policy.SYNC: frozenset[Action](),
+        Policy.UPSERT_ONLY: frozenset({Action.DELETE}),
+        Policy.CREATE_ONLY: frozenset({Action.DELETE, Action.UPDATE, Action.REPLACE}),
+    }[policy]
+    if change.action not in forbidden:
+        return change
+    reason = f"policy {policy.value} leaves it ({change.action.value}: {change.reason})"
+    return Change(change.address, Action.HOLD, reason, change.fields, change.before, change.after, drift=change.drift)

@@ -1,0 +1,77 @@
+"""Proof from outside: ask every route through the ingress, by its name, over TLS, with the platform's own root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from autogit.model.service import Exposure
+from autogit.model.spec import PlatformSpec, Route
+from autogit.providers.probe import TlsProbe, https_probe
+
+_POLL_SECONDS = 0.1
+_LEAST_SERVER_ERROR = 500
+_NOT_FOUND = 404
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCheck:
+    """What a request through the ingress showed. `problem` is empty where the route does what it should."""
+
+    route: Route
+    probe: TlsProbe
+    problem: str
+
+
+async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float = 3.0) -> tuple[RouteCheck, ...]:
+    """Ask each route of a running service once; `root` is the CA certificate that must sign what is served."""
+    port = spec.ports.get("traefik/https")
+    if port is None:
+        return ()
+
+    async def one(route: Route) -> RouteCheck:
+        path = _path(spec, route)
+        probe = await asyncio.to_thread(
+            https_probe, spec.bind_address, port, route.host, root, path, timeout_seconds
+        )
+        return RouteCheck(route, probe, _problem(route, probe))
+
+    return tuple(await asyncio.gather(*(one(route) for route in spec.routes)))
+
+
+async def await_routes(
+    spec: PlatformSpec, root: Path, serial: str, *, budget_seconds: float = 15.0
+) -> Sequence[str]:
+    """Wait until every route answers with the certificate of that serial; return what is still wrong, sentences."""
+    deadline = monotonic() + budget_seconds
+    while True:
+        checks = await check_routes(spec, root)
+        problems = [c.problem for c in checks if c.problem]
+        problems += [
+            f"https://{c.route.host} is served with another certificate ({c.probe.serial}) than the one on disk ({serial})"
+            for c in checks
+            if not c.problem and serial and c.probe.serial != serial
+        ]
+        if not problems or monotonic() >= deadline:
+            return problems
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _path(spec: PlatformSpec, route: Route) -> str:
+    service = next(s for s in spec.services if s.name == route.service)
+    return service.descriptor.health_endpoint or route.path_prefix
+
+
+def _problem(route: Route, probe: TlsProbe) -> str:
+    place = f"https://{route.host}"
+    if not probe.status:
+        return f"{place} does not answer: {probe.error}"
+    if route.exposure is Exposure.AUTHENTICATED and probe.status != _UNAUTHORIZED:
+        return f"{place} must ask for a password and answered {probe.status} without one"
+    if probe.status >= _LEAST_SERVER_ERROR or probe.status == _NOT_FOUND:
+        return f"{place} answers {probe.status}"
+    return ""

@@ -1,0 +1,145 @@
+"""The no-op `up` in a few milliseconds: answers only where the full path would find nothing to do.
+
+A full `up` that found everything in sync writes a seal: digests of every input of a plan and of every file that a plan
+compares, the programs it found, the processes it saw. A plan is a pure function of those, of the processes' state and
+of the clock; so if each of them is unchanged, each process runs and answers, and no certificate has come due, the plan
+is still empty. Whatever differs, whatever cannot be read: the full path decides. Only the standard library is
+imported here, and little of it (docs/decisions/0003-fast-path-seal.md).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import perf_counter, time
+
+_STARTED = perf_counter()
+_HEALTHY = range(200, 400)
+PROBE_SECONDS = 2.0
+
+
+def try_fast_up(argv: list[str]) -> int | None:
+    """Return 0 after saying that nothing is to do; None where the full path must look.
+
+    `argv` are the words after the program's name; only a plain `up` (or `up --yes`) in the project's directory
+    qualifies.
+    """
+    if not argv or argv[0] != "up" or any(word not in ("--yes", "-y") for word in argv[1:]):
+        return None
+    try:
+        resources = sealed_resources(os.getcwd())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if resources is None:
+        return None
+    elapsed = round((perf_counter() - _STARTED) * 1000)
+    sys.stdout.write(f"Nothing to do ({resources} resources in sync, {elapsed} ms).\n")
+    return 0
+
+
+def sealed_resources(root: str) -> int | None:
+    """Return how many resources are in sync if the seal of the project in `root` still holds, else None."""
+    seal_path = os.path.join(root, ".autogit", "in-sync.json")
+    if not os.path.exists(seal_path):
+        return None
+    import json  # noqa: PLC0415  # 4 ms that a project without a seal need not pay
+
+    with open(seal_path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs more than the whole check
+        seal = json.load(file)
+    if seal["version"] != _version() or seal["python"] != sys.executable or seal["root"] != os.path.realpath(root):
+        return None
+    holds = (
+        seal["renew_at"] > time() > seal["sealed_at"] - 60
+        and seal["host"] == host_signature()
+        and seal["environment"] == environment()
+        and all(find_program(name) == path for name, path in seal["programs"].items())
+        and all(file_digest(path) == digest for path, digest in seal["files"].items())
+        and all(tree_digest(path) == digest for path, digest in seal["trees"].items())
+        and not _lock_is_held(os.path.join(root, ".autogit", "apply.lock"))
+        and _processes_answer(seal["socket"], seal["processes"])
+    )
+    return int(seal["resources"]) if holds else None
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 (hex) of a file's bytes and its permission bits; "absent" where there is no file."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            mode = os.fstat(file.fileno()).st_mode
+            return _sha256(file.read() + b"%o" % mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return "absent"
+
+
+def tree_digest(root: str) -> str:
+    """SHA-256 (hex) over every file below a folder, names and contents; of nothing where there is no folder."""
+    rows: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if f != "__pycache__")
+        rows += [f"{folder}/{name} {file_digest(f'{folder}/{name}')}" for name in sorted(files)]
+    return _sha256("\n".join(rows).encode())
+
+
+def host_signature() -> str:
+    """Cores and memory: what a tier is compared with."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores, {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')} bytes"
+
+
+def environment() -> dict[str, str]:
+    """The environment variables that AutoGit reads."""
+    return {name: os.environ.get(name, "") for name in ("AUTOGIT_IDENTITY_FILE", "HOME")}
+
+
+def find_program(name: str) -> str:
+    """Return a program's absolute path: beside the running Python first, then on PATH; "" where it is not found."""
+    if name == "python":
+        return sys.executable
+    places = [os.path.dirname(sys.executable), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    for place in places:
+        candidate = os.path.join(place, name)
+        if place and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return os.path.abspath(candidate)
+    return ""
+
+
+def _processes_answer(socket_path: str, expected: list[list[str | int]]) -> bool:
+    from autogit.providers.compute.supervisor_wire import process_states  # noqa: PLC0415
+    from autogit.providers.probe import http_status  # noqa: PLC0415
+
+    states = process_states(socket_path, PROBE_SECONDS)
+    if states is None or sorted(s.name for s in states) != sorted(str(row[0]) for row in expected):
+        return False
+    return all(s.state == "RUNNING" for s in states) and all(
+        http_status("127.0.0.1", int(port), str(path), timeout_seconds=PROBE_SECONDS) in _HEALTHY
+        for _, port, path in expected
+        if port
+    )
+
+
+def _lock_is_held(path: str) -> bool:
+    import fcntl  # noqa: PLC0415
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _sha256(data: bytes) -> str:
+    from hashlib import sha256  # noqa: PLC0415
+
+    return sha256(data).hexdigest()
+
+
+def _version() -> str:
+    from autogit import __version__  # noqa: PLC0415
+
+    return __version__

@@ -1,0 +1,184 @@
+"""Views: what `--format json` prints and the API returns, under stable names with a schema version."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["healthy", "degraded", "unhealthy", "unknown"]
+
+
+class View(BaseModel):
+    """Frozen base of every view."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ServicePorts(View):
+    """A service's main port: inside (container or loopback) and as reached from outside, null where there is none."""
+
+    internal: int | None = None
+    external: int | None = None
+
+
+class Service(View):
+    """The specification's `Service`."""
+
+    name: str
+    subdomain: str | None = None
+    status: Status
+    ports: ServicePorts
+
+
+class ServiceDiscovery(View):
+    """The specification's discovery document of one service."""
+
+    service: str
+    subdomain: str | None
+    internal_port: int | None
+    external_port: int | None
+    health_endpoint: str | None
+    ready_endpoint: str | None
+    labels: tuple[str, ...]
+
+
+class FieldView(View):
+    """One attribute before and after (a secret's values read `(secret)`)."""
+
+    name: str
+    before: str
+    after: str
+
+
+class ChangeView(View):
+    """One line of a plan. `diff` is a unified diff for rendered files, empty otherwise."""
+
+    address: str
+    action: Literal["create", "update", "replace", "delete", "noop", "hold"]
+    reason: str
+    fields: tuple[FieldView, ...] = ()
+    drift: bool = False
+    diff: tuple[str, ...] = ()
+
+
+class NoteView(View):
+    """A sentence beside the plan or the status."""
+
+    level: Literal["info", "warning"]
+    subject: str
+    message: str
+
+
+class PlanView(View):
+    """A whole plan. `counts` has a number per action; `changes` leaves out what is in sync."""
+
+    schema_version: int = 1
+    fingerprint: str
+    policy: str
+    counts: dict[str, int]
+    changes: tuple[ChangeView, ...]
+    notes: tuple[NoteView, ...]
+    published_ports: dict[str, int] = Field(default_factory=dict)
+    changed_settings: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything differs from what is wished (held differences count)."""
+        return bool(self.changes)
+
+
+class OutcomeView(View):
+    """What became of one change."""
+
+    address: str
+    action: str
+    ok: bool
+    message: str = ""
+    hint: str = ""
+    context: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class UrlView(View):
+    """Where a service is reached, and how to log in."""
+
+    service: str
+    url: str
+    login: str = ""
+
+
+class UpView(View):
+    """The result of `up`: the plan that was applied, each outcome, and where everything is."""
+
+    schema_version: int = 1
+    plan: PlanView
+    applied: tuple[OutcomeView, ...] = ()
+    skipped: tuple[str, ...] = ()
+    urls: tuple[UrlView, ...] = ()
+    seconds: float = 0.0
+    in_sync: int = 0
+    certificate: str = ""
+
+
+class ServiceStatusView(View):
+    """One service's state: `detail` says what was probed and seen, `since` is when its process started (RFC 3339)."""
+
+    name: str
+    subdomain: str | None
+    status: Status
+    ports: ServicePorts
+    detail: str
+    url: str = ""
+    since: str = ""
+
+
+class CertificateView(View):
+    """One certificate: on disk and as served (`matches` is null where nothing could be asked)."""
+
+    name: str
+    issuer: str
+    not_after: str
+    days_left: int
+    renew_at: str
+    serial: str
+    served_serial: str = ""
+    matches: bool | None = None
+
+
+class StatusView(View):
+    """Everything `autogit status` says."""
+
+    schema_version: int = 1
+    status: Status
+    runtime: str
+    base_domain: str
+    services: tuple[ServiceStatusView, ...]
+    routes_probed: int
+    drift: int
+    pending: int
+    certificate: CertificateView | None
+    last_apply: dict[str, str]
+    lock_holder: str = ""
+    notes: tuple[NoteView, ...] = ()
+
+
+class FindingView(View):
+    """One check of `autogit doctor`: what was looked at, the verdict, and one fix."""
+
+    check: str
+    level: Literal["ok", "warning", "error"]
+    message: str
+    fix: str = ""
+
+
+class DoctorView(View):
+    """All findings."""
+
+    schema_version: int = 1
+    findings: tuple[FindingView, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no finding is an error."""
+        return all(f.level != "error" for f in self.findings)

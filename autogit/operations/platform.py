@@ -1,0 +1,321 @@
+"""The main job and its neighbours: plan, up, drift, restart, down."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from autogit.core.guard import Limits, check_safe
+from autogit.core.lock import apply_lock
+from autogit.core.reconcile import Prepared, carry_out, prepare, record_in_sync
+from autogit.core.redact import redact
+from autogit.core.store import Recorder
+from autogit.core.verify import await_routes
+from autogit.errors import (
+    AutogitError,
+    Fault,
+    NotReadyError,
+    PartialApplyError,
+    StalePlanError,
+    UsageError,
+)
+from autogit.model.plan import Action, ApplyResult, Change, Outcome, Plan, Policy
+from autogit.model.resource import Address
+from autogit.model.views import PlanView, UpView
+from autogit.operations import present
+from autogit.operations.project import Project
+from autogit.operations.seal import break_seal, write_seal
+from autogit.providers.host.atomic import write_atomic
+from autogit.providers.host.files import restore_previous
+
+
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """How `up` is asked for. `expected_fingerprint` is that of a reviewed plan: that plan and no other is applied."""
+
+    policy: Policy = Policy.SYNC
+    expected_fingerprint: str | None = None
+    lock_wait_seconds: float = 0.0
+    allow_delete: frozenset[Address] = frozenset()
+    dry_run: bool = False
+    command: str = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to show while a command works: `done` of `total` changes have landed."""
+
+    kind: str  # "plan", "progress", "outcome"
+    address: str = ""
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    ok: bool = True
+
+
+Confirm = Callable[[PlanView], bool]
+OnEvent = Callable[[Event], None]
+
+
+def always(_plan: PlanView) -> bool:
+    """Ask nobody."""
+    return True
+
+
+def ignore(_event: Event) -> None:
+    """Show nothing."""
+
+
+async def plan(project: Project, policy: Policy = Policy.SYNC) -> PlanView:
+    """Return what `up` would do; changes nothing."""
+    return present.plan_view(await prepare(project.engine, policy))
+
+
+async def up(
+    project: Project, request: UpRequest, *, confirm: Confirm = always, on_event: OnEvent = ignore
+) -> UpView:
+    """Bring the platform to what `.env` asks for, and prove it.
+
+    Raises StalePlanError, UnsafePlanError, ApplyLockHeldError before anything is changed; NotReadyError or
+    PartialApplyError where some of it failed (what landed is recorded, the next `up` goes on from there).
+    """
+    if request.dry_run:
+        return UpView(plan=await plan(project, request.policy))
+    async with apply_lock(project.paths.apply_lock, request.command, wait_seconds=request.lock_wait_seconds):
+        prepared = await prepare(project.engine, request.policy)
+        _check_fingerprint(prepared.plan, request.expected_fingerprint)
+        check_safe(prepared.plan, Limits(allowed=request.allow_delete))
+        return await _apply(project, prepared, prepared.plan, request.command, confirm, on_event)
+
+
+async def drift(project: Project) -> PlanView:
+    """Return what differs from the last apply, as a plan of those lines alone."""
+    prepared = await prepare(project.engine)
+    return present.plan_view(prepared, _drifted(prepared.plan))
+
+
+async def adopt(
+    project: Project, addresses: Collection[Address], *, lock_wait_seconds: float = 0.0
+) -> tuple[str, ...]:
+    """Make hand edits the wish: each edited file is copied to overrides/files/, which wins from now on."""
+    async with apply_lock(project.paths.apply_lock, "drift --adopt", wait_seconds=lock_wait_seconds):
+        prepared = await prepare(project.engine)
+        changes = _select(_drifted(prepared.plan), addresses)
+        refused = [c for c in changes if c.action is not Action.HOLD]
+        if refused:
+            names = ", ".join(str(c.address) for c in refused)
+            raise UsageError(
+                f"only an edited file can be adopted, not {names}", hint="autogit drift --revert ADDRESS heals it"
+            )
+        messages = tuple(_copy_to_overrides(project, change) for change in changes)
+        break_seal(project.paths)
+    record_in_sync(project.engine, await prepare(project.engine))
+    return messages
+
+
+async def revert(
+    project: Project,
+    addresses: Collection[Address],
+    *,
+    confirm: Confirm = always,
+    on_event: OnEvent = ignore,
+    lock_wait_seconds: float = 0.0,
+) -> UpView:
+    """Put drifted resources back to what AutoGit last applied or now wishes; touches nothing else."""
+    async with apply_lock(project.paths.apply_lock, "drift --revert", wait_seconds=lock_wait_seconds):
+        prepared = await prepare(project.engine)
+        chosen = _select(_drifted(prepared.plan), addresses)
+        part = replace(prepared.plan, changes=tuple(_released(change) for change in chosen))
+        return await _apply(project, prepared, part, "drift --revert", confirm, on_event)
+
+
+async def restart(
+    project: Project, services: Sequence[str], *, lock_wait_seconds: float = 0.0, on_event: OnEvent = ignore
+) -> tuple[str, ...]:
+    """Stop and start services (all that run when none is named) and wait until each is ready again."""
+    async with apply_lock(project.paths.apply_lock, "restart", wait_seconds=lock_wait_seconds):
+        running = sorted(a.name for a in project.store.load().entries if a.kind == "process")
+        unknown = sorted(set(services) - set(running))
+        if unknown:
+            raise UsageError(
+                f"not running here: {', '.join(unknown)}", hint=f"running services: {', '.join(running) or 'none'}"
+            )
+        for name in services or running:
+            on_event(Event("progress", f"process/{name}", "restarting"))
+            await project.runtime.restart(name)
+        return tuple(f"{name} restarted and ready" for name in services or running)
+
+
+async def down(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
+    """Stop everything that runs; files, data, secrets and certificates stay."""
+    async with apply_lock(project.paths.apply_lock, "down", wait_seconds=lock_wait_seconds):
+        return await _stop(project)
+
+
+async def purge(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
+    """Stop everything and remove all that AutoGit made here: state folder and lockfile; `.env` and overrides stay."""
+    async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
+        messages = await _stop(project)
+        shutil.rmtree(project.paths.state)
+        project.paths.lockfile.unlink(missing_ok=True)
+    return (*messages, "removed .autogit/ (certificates, secrets, data, logs) and autogit.lock.json")
+
+
+async def _stop(project: Project) -> tuple[str, ...]:
+    break_seal(project.paths)
+    lockfile = project.store.load()
+    processes = sorted(a for a in lockfile.entries if a.kind == "process")
+    await project.runtime.stop_all()
+    if processes:
+        kept = {a: e for a, e in lockfile.entries.items() if a not in processes}
+        recorder = Recorder(project.store, replace(lockfile, entries=kept), project.context.clock)
+        recorder.finish("down", "ok", settings=None)
+    return tuple(f"{a.name} stopped" for a in processes) or ("nothing was running",)
+
+
+async def _apply(
+    project: Project, prepared: Prepared, plan: Plan, command: str, confirm: Confirm, on_event: OnEvent
+) -> UpView:
+    started = monotonic()
+    view = present.plan_view(prepared, plan)
+    on_event(Event("plan", text=view.fingerprint, total=len(plan.pending)))
+    if not plan.pending:
+        record_in_sync(project.engine, prepared)
+        if plan is prepared.plan and not plan.held:
+            write_seal(project, prepared)
+        return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
+    if not confirm(view):
+        raise UsageError("not applied: the question was answered with no")
+    break_seal(project.paths)
+    project.store.keep_previous()
+    result = await _carry_out(project, prepared, plan, command, on_event)
+    problems = await _verify(project, prepared, result)
+    _raise_failures(project, result, problems)
+    after = await prepare(project.engine, plan.policy)
+    if not after.plan.pending and not after.plan.held:
+        record_in_sync(project.engine, after)
+        write_seal(project, after)
+    return UpView(
+        plan=view,
+        applied=tuple(present.outcome_view(o) for o in result.outcomes),
+        urls=present.urls(prepared.spec),
+        seconds=round(monotonic() - started, 3),
+        in_sync=after.plan.count(Action.NOOP),
+        certificate=prepared.spec.certificate.name,
+    )
+
+
+async def _carry_out(
+    project: Project, prepared: Prepared, plan: Plan, command: str, on_event: OnEvent
+) -> ApplyResult:
+    total, landed = len(plan.pending), 0
+
+    def on_outcome(outcome: Outcome) -> None:
+        nonlocal landed
+        landed += 1
+        _audit(project, command, outcome)
+        view = present.outcome_view(outcome)
+        text = f"{view.action}d in {view.seconds:.1f}s".replace("ee", "e") if view.ok else view.message
+        on_event(Event("outcome", view.address, text, landed, total, view.ok))
+
+    result, _ = await carry_out(project.engine, prepared, plan, on_outcome, command)
+    return result
+
+
+async def _verify(project: Project, prepared: Prepared, result: ApplyResult) -> Sequence[str]:
+    """Ask every route from outside; a certificate that is not served is taken back."""
+    spec = prepared.spec
+    if not spec.routes or any(o.address == Address("process", "traefik") for o in result.failed):
+        return ()
+    fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
+    root = project.certificates.root_path(spec.base_domain)
+    failed = {o.address.name for o in result.failed if o.address.kind == "process"}
+    asked = replace(spec, routes=tuple(r for r in spec.routes if r.service not in failed))
+    problems = await await_routes(asked, root, fresh.serial if fresh else "")
+    if problems and spec.certificate.due and spec.certificate.version > 1:
+        for change in prepared.plan.pending:
+            after = change.after
+            if change.address.kind == "file" and after and spec.certificate.fullchain in str(after.payload):
+                restore_previous(project.paths, change.address)
+    return problems
+
+
+def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[str]) -> None:
+    failed = result.failed
+    if not failed and not problems:
+        return
+    faults = [Fault(str(o.address), o.action.value, _message(o)) for o in failed]
+    faults += [Fault(str(a), "skipped", "what it depends on failed") for a in result.skipped]
+    faults += [Fault("route", "probe", problem) for problem in problems]
+    context = [line for o in failed if isinstance(o.error, AutogitError) for line in o.error.context]
+    values = _secret_values(project)
+    landed = sum(1 for o in result.outcomes if o.ok)
+    first = failed[0].error if failed and isinstance(failed[0].error, AutogitError) else None
+    kind = NotReadyError if problems or isinstance(first, NotReadyError) else PartialApplyError
+    raise kind(
+        f"{landed} changes were applied, {len(failed) or len(problems)} failed; the rest of the platform stays up",
+        hint=(first.hint if first and first.hint else "autogit status; autogit logs; then autogit up goes on from here"),
+        faults=faults,
+        context=[redact(line, values) for line in context],
+    )
+
+
+def _message(outcome: Outcome) -> str:
+    return outcome.error.message if isinstance(outcome.error, AutogitError) else str(outcome.error)
+
+
+def _secret_values(project: Project) -> Collection[str]:
+    try:
+        return project.secrets.load().values()
+    except AutogitError:
+        return ()
+
+
+def _check_fingerprint(plan: Plan, expected: str | None) -> None:
+    if expected is not None and plan.fingerprint != expected:
+        raise StalePlanError(
+            f"the saved plan {expected} is not the plan of this moment ({plan.fingerprint}): something changed since",
+            hint="look again: autogit plan --out FILE",
+        )
+
+
+def _drifted(plan: Plan) -> Plan:
+    return replace(plan, changes=tuple(c for c in plan.changes if c.drift), notes=())
+
+
+def _select(plan: Plan, addresses: Collection[Address]) -> list[Change]:
+    missing = sorted(set(addresses) - {c.address for c in plan.changes})
+    if missing:
+        raise UsageError(
+            f"not drifted: {', '.join(map(str, missing))}", hint="autogit drift lists what differs from the last apply"
+        )
+    return [c for c in plan.changes if c.address in addresses]
+
+
+def _released(change: Change) -> Change:
+    return replace(change, action=Action.UPDATE) if change.action is Action.HOLD else change
+
+
+def _copy_to_overrides(project: Project, change: Change) -> str:
+    source = project.paths.rendered / change.address.name
+    target = project.paths.overrides / "files" / change.address.name
+    write_atomic(target, source.read_bytes(), 0o644)
+    return f"{change.address} adopted: {Path('overrides', 'files', change.address.name)} now wins over the template"
+
+
+def _audit(project: Project, command: str, outcome: Outcome) -> None:
+    """Append one line to the audit log."""
+    row = {
+        "at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": command,
+        "address": str(outcome.address),
+        "action": outcome.action.value,
+        "ok": outcome.ok,
+        "error": getattr(outcome.error, "code", None),
+    }
+    with project.paths.audit_log.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")

@@ -1,0 +1,124 @@
+"""Turning engine results into views: no decisions, no input or output but reading the file a diff is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import unified_diff
+from pathlib import Path
+
+from autogit.core.explain import describe_setting
+from autogit.core.reconcile import Prepared
+from autogit.errors import AutogitError
+from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
+from autogit.model.resource import Value
+from autogit.model.spec import PlatformSpec
+from autogit.model.views import ChangeView, FieldView, NoteView, OutcomeView, PlanView, UrlView
+
+_HTTPS = 443
+_SECRET_FIELDS = frozenset({"fingerprint"})
+
+
+def plan_view(prepared: Prepared, plan: Plan | None = None) -> PlanView:
+    """Return the plan as shown: what is in sync is counted, everything else is listed."""
+    plan = plan or prepared.plan
+    counts = Counter(c.action.value for c in plan.changes)
+    rendered = prepared.spec.paths.rendered
+    return PlanView(
+        fingerprint=plan.fingerprint,
+        policy=plan.policy.value,
+        counts={action.value: counts.get(action.value, 0) for action in Action},
+        changes=tuple(change_view(c, rendered) for c in plan.changes if c.action is not Action.NOOP),
+        notes=tuple(note_view(n) for n in plan.notes),
+        published_ports=_published(prepared.spec),
+        changed_settings=tuple(
+            describe_setting(key, before, after) for key, (before, after) in prepared.changed_settings.items()
+        ),
+    )
+
+
+def change_view(change: Change, rendered: Path) -> ChangeView:
+    """Return one line of a plan, with a unified diff where it is a rendered file."""
+    return ChangeView(
+        address=str(change.address),
+        action=change.action.value,
+        reason=change.reason,
+        fields=tuple(_field_view(f) for f in change.fields),
+        drift=change.drift,
+        diff=tuple(_file_diff(change, rendered)) if change.address.kind == "file" else (),
+    )
+
+
+def note_view(note: Note) -> NoteView:
+    """Return a note as shown."""
+    return NoteView(level="warning" if note.level == "warning" else "info", subject=note.subject, message=note.message)
+
+
+def outcome_view(outcome: Outcome) -> OutcomeView:
+    """Return one outcome as shown."""
+    error = outcome.error if isinstance(outcome.error, AutogitError) else None
+    return OutcomeView(
+        address=str(outcome.address),
+        action=outcome.action.value,
+        ok=outcome.ok,
+        message=error.message if error else outcome.detail,
+        hint=error.hint if error else "",
+        context=error.context if error else (),
+        seconds=round(outcome.seconds, 3),
+    )
+
+
+def urls(spec: PlatformSpec) -> tuple[UrlView, ...]:
+    """Return where each routed service is reached from outside, and how to log in."""
+    return tuple(UrlView(service=r.service, url=route_url(spec, r.host), login=_login(spec, r.service)) for r in spec.routes)
+
+
+def route_url(spec: PlatformSpec, host: str) -> str:
+    """Return a host's URL at the ingress' HTTPS port."""
+    port = spec.ports.get("traefik/https", _HTTPS)
+    return f"https://{host}" if port == _HTTPS else f"https://{host}:{port}"
+
+
+def _login(spec: PlatformSpec, service_name: str) -> str:
+    service = next(s for s in spec.services if s.name == service_name)
+    logins = [s for s in service.secrets if s.htpasswd_user]
+    return "; ".join(f"user {s.htpasswd_user}, password: autogit secrets reveal {s.name}" for s in logins)
+
+
+def _published(spec: PlatformSpec) -> Mapping[str, int]:
+    return {
+        f"{service.name} {name}": service.ports[name]
+        for service in spec.running
+        for name, port in service.descriptor.ports.items()
+        if port.published and name in service.ports
+    }
+
+
+def _field_view(field: FieldChange) -> FieldView:
+    if field.name in _SECRET_FIELDS:
+        return FieldView(name=field.name, before="(secret)", after="(secret, changed)")
+    before, after = field.before, field.after
+    if isinstance(before, tuple) and isinstance(after, tuple):
+        before, after = _only_different(before, after), _only_different(after, before)
+    return FieldView(name=field.name, before=_text(before), after=_text(after))
+
+
+def _only_different(mine: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+    return tuple(item for item in mine if item not in other)
+
+
+def _text(value: Value) -> str:
+    if value is None:
+        return "(none)"
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _file_diff(change: Change, rendered: Path) -> list[str]:
+    path = rendered / change.address.name
+    try:
+        before = path.read_text(encoding="utf-8") if change.before else ""
+    except (OSError, UnicodeDecodeError):
+        return []
+    after = change.after.payload if change.after else ""
+    lines = unified_diff(before.splitlines(), after.splitlines(), "on disk", "wished", lineterm="", n=1)
+    return [] if change.action is Action.CREATE else list(lines)

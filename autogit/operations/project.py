@@ -1,0 +1,108 @@
+"""Opening a project: paths, settings, catalogue, providers and lockfile, everything an operation starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from autogit.core.catalogue import Catalogue, load_catalogue
+from autogit.core.paths import templates_root
+from autogit.core.reconcile import Engine
+from autogit.core.settings import build_settings, load_settings, read_env
+from autogit.core.store import LockfileStore
+from autogit.model.host import HostFacts
+from autogit.model.project import ProjectPaths
+from autogit.model.settings import Settings
+from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
+from autogit.providers.compute.base import Runtime
+from autogit.providers.host.secrets import Secrets
+from autogit.providers.registry import load_provider
+from autogit.providers.ssl.base import CertificateProvider
+
+T = TypeVar("T")
+
+
+def project_paths(project_dir: Path | None = None, env_file: Path | None = None) -> ProjectPaths:
+    """Return a project's paths: `project_dir` (default: the current directory), `.env` in it unless told otherwise."""
+    root = (project_dir or Path.cwd()).resolve()
+    return ProjectPaths(root, (env_file.resolve() if env_file else root / ".env"))
+
+
+def load_project_catalogue(paths: ProjectPaths) -> Catalogue:
+    """Return the built-in services with the project's overrides on top. Raises CatalogueError."""
+    return load_catalogue([templates_root() / "services", paths.overrides / "services"])
+
+
+@dataclass(frozen=True)
+class Project:
+    """One opened project. Providers are made once and hold no connection until used."""
+
+    paths: ProjectPaths
+    settings: Settings
+    catalogue: Catalogue
+    store: LockfileStore
+    context: ProviderContext
+    runtime: Runtime
+    certificates: CertificateProvider
+    secrets: Secrets
+    files: Reconciler
+
+    @property
+    def engine(self) -> Engine:
+        """The project as the engine takes it."""
+        return Engine(
+            paths=self.paths,
+            settings=self.settings,
+            catalogue=self.catalogue,
+            store=self.store,
+            providers=(self.secrets, self.certificates, self.files, self.runtime),
+            gather_facts=self.gather_facts,
+            former_settings=self._former_settings,
+            clock=self.context.clock,
+        )
+
+    async def gather_facts(self) -> HostFacts:
+        """Look at the host: measures, programs, busy ports, certificates in the store."""
+        from autogit.core.host import gather_host_facts  # psutil costs 15 ms: only where facts are needed
+
+        programs = {d.runs.embedded.program for d in self.catalogue.descriptors if d.runs.embedded}
+        return gather_host_facts(
+            self.paths.state,
+            executables=self.runtime.executables(programs),
+            certificates=self.certificates.facts(self.context.clock()),
+            own_pids=self.runtime.own_pids(),
+        )
+
+    def _former_settings(self, key: str, value: str) -> Settings:
+        values = {name: line.value for name, line in read_env(self.paths.env_file).items()}
+        values.pop(key, None)
+        if value:
+            values[key] = value
+        return build_settings(values, self.catalogue.descriptors, env_dir=self.paths.env_file.parent)
+
+
+def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Project:
+    """Load everything an operation needs. Raises NotInitialisedError, SettingsError and CatalogueError."""
+    catalogue = load_project_catalogue(paths)
+    settings = load_settings(paths.env_file, catalogue.descriptors)
+    context = ProviderContext(paths, progress=progress)
+    runtime_name = settings.runtime
+    return Project(
+        paths=paths,
+        settings=settings,
+        catalogue=catalogue,
+        store=LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json"),
+        context=context,
+        runtime=_load("compute", runtime_name, context, Runtime),
+        certificates=_load("ssl", settings.cert_issuer, context, CertificateProvider),
+        secrets=_load("host", "secrets", context, Secrets),
+        files=_load("host", "files", context, Reconciler),
+    )
+
+
+def _load(provider_type: str, name: str, context: ProviderContext, contract: type[T]) -> T:
+    provider = load_provider(provider_type, name, context)
+    if not isinstance(provider, contract):
+        raise TypeError(f"{provider_type}/{name} does not fulfil {contract.__name__}")
+    return provider

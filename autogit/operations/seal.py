@@ -1,0 +1,77 @@
+"""The seal: what the fast path compares, written when a full `up` found everything in sync."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from time import time
+from typing import Any
+
+from autogit import __version__
+from autogit.core.paths import templates_root
+from autogit.core.reconcile import Prepared
+from autogit.fastpath import environment, file_digest, find_program, host_signature, tree_digest
+from autogit.model.plan import Action
+from autogit.model.project import ProjectPaths
+from autogit.operations.project import Project
+from autogit.providers.host.atomic import write_atomic
+
+
+def break_seal(paths: ProjectPaths) -> None:
+    """Make the next `up` take the full path; called before anything is changed."""
+    paths.seal.unlink(missing_ok=True)
+
+
+def write_seal(project: Project, prepared: Prepared) -> None:
+    """Remember that everything is in sync right now, and what that rests on."""
+    if project.paths.env_file != project.paths.root / ".env":
+        return  # the fast path serves the plain form of `up` only
+    write_atomic(project.paths.seal, json.dumps(_seal(project, prepared)).encode(), 0o600)
+
+
+def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
+    facts = prepared.facts.certificates[prepared.spec.base_domain]
+    return {
+        "version": __version__,
+        "python": sys.executable,
+        "root": str(project.paths.root),
+        "sealed_at": time(),
+        "renew_at": datetime.fromisoformat(facts.renew_at).timestamp(),
+        "resources": prepared.plan.count(Action.NOOP),
+        "host": host_signature(),
+        "environment": environment(),
+        "programs": {name: find_program(name) for name in sorted(_programs(project))},
+        "files": {str(path): file_digest(str(path)) for path in sorted(_files(project, prepared))},
+        "trees": {str(path): tree_digest(str(path)) for path in _trees(project)},
+        "socket": str(project.runtime.socket),
+        "processes": _processes(prepared),
+    }
+
+
+def _programs(project: Project) -> Iterable[str]:
+    return {d.runs.embedded.program for d in project.catalogue.descriptors if d.runs.embedded}
+
+
+def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
+    paths, certificate = project.paths, prepared.spec.certificate
+    yield from (paths.env_file, paths.lockfile, paths.secrets_store, project.secrets.store.identity_path())
+    yield from (Path(certificate.fullchain), Path(certificate.key), project.certificates.root_path(certificate.name))
+    yield from (paths.rendered / path for path in prepared.tree.files)
+    yield from (Path(s.file) for service in prepared.spec.running for s in service.secrets if s.file)
+    yield from project.settings.secret_files
+
+
+def _trees(project: Project) -> Sequence[Path]:
+    return (templates_root(), project.paths.overrides)
+
+
+def _processes(prepared: Prepared) -> list[list[str | int]]:
+    return [
+        [f"{service.name}.{resource.attributes['program']}", program.health_port, program.health_path]
+        for service in prepared.spec.running
+        for resource in prepared.desired
+        if (program := service.program) and resource.address.kind == "process" and resource.address.name == service.name
+    ]
