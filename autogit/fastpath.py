@@ -48,6 +48,8 @@ def sealed_resources(root: str) -> int | None:
         seal = json.load(file)
     if seal["version"] != _version() or seal["python"] != sys.executable or seal["root"] != os.path.realpath(root):
         return None
+    from autogit.providers.programs import find_program  # noqa: PLC0415
+
     holds = (
         seal["renew_at"] > time() > seal["sealed_at"] - 60
         and seal["host"] == host_signature()
@@ -91,26 +93,14 @@ def environment() -> dict[str, str]:
     return {name: os.environ.get(name, "") for name in ("AUTOGIT_IDENTITY_FILE", "HOME")}
 
 
-def find_program(name: str) -> str:
-    """Return a program's absolute path: beside the running Python first, then on PATH; "" where it is not found."""
-    if name == "python":
-        return sys.executable
-    places = [os.path.dirname(sys.executable), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
-    for place in places:
-        candidate = os.path.join(place, name)
-        if place and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
-            return os.path.abspath(candidate)
-    return ""
-
-
 def _processes_answer(socket_path: str, expected: list[list[str | int]]) -> bool:
     from autogit.providers.compute.supervisor_wire import process_states  # noqa: PLC0415
     from autogit.providers.probe import http_status  # noqa: PLC0415
 
     states = process_states(socket_path, PROBE_SECONDS)
-    if states is None or sorted(s.name for s in states) != sorted(str(row[0]) for row in expected):
+    if states is None or sorted(name for name, *_ in states) != sorted(str(row[0]) for row in expected):
         return False
-    return all(s.state == "RUNNING" for s in states) and all(
+    return all(state == "RUNNING" for _, state, *_ in states) and all(
         http_status("127.0.0.1", int(port), str(path), timeout_seconds=PROBE_SECONDS) in _HEALTHY
         for _, port, path in expected
         if port

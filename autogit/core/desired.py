@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from autogit.model.resource import Address, Resource, digest
 from autogit.model.service import OnChange
@@ -67,7 +68,8 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
     return Resource(
         Address("process", service.name),
         {
-            "program": digest([_argv(service), dict(program.environment), {p: own[p].text for p in restart}])[:12],
+            **program.attributes,
+            "program": digest([asdict(program), {p: own[p].text for p in restart}])[:12],
             "reload": digest({p: own[p].text for p in reload})[:12] if reload else "",
             "state": "running",
         },
@@ -78,10 +80,6 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
             *(Address("process", name) for name in service.descriptor.dependencies if name in running),
         ),
         payload=ProcessPayload(program, tuple(Address("file", path) for path in restart)),
-        replace_on=frozenset({"program"}),
+        replace_on=frozenset({"program", "command", "environment"}),
     )
 
-
-def _argv(service: ServiceSpec) -> list[str]:
-    program = service.program
-    return [] if program is None else [program.executable, *program.arguments]

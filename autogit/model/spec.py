@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
-from autogit.model.resource import Address
+from autogit.model.resource import Address, Value
 from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor, SizingTier, Tier
 
 
@@ -45,6 +45,14 @@ class Program:
     stop_signal: str
     stop_grace_seconds: int
     ready_timeout_seconds: int
+
+    @property
+    def attributes(self) -> Mapping[str, Value]:
+        """What a plan compares and shows of it: the command as words, the environment as `NAME=value`."""
+        return {
+            "command": (self.executable, *self.arguments),
+            "environment": tuple(f"{name}={value}" for name, value in sorted(self.environment.items())),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
 from autogit.providers.compute.base import Runtime
+from autogit.providers.host.files import restore_previous
 from autogit.providers.host.secrets import Secrets
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
@@ -87,14 +89,15 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
     context = ProviderContext(paths, progress=progress)
-    runtime_name = settings.runtime
+    runtime = _load("compute", settings.runtime, context, Runtime)
+    runtime.restore = partial(restore_previous, paths)
     return Project(
         paths=paths,
         settings=settings,
         catalogue=catalogue,
         store=LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json"),
         context=context,
-        runtime=_load("compute", runtime_name, context, Runtime),
+        runtime=runtime,
         certificates=_load("ssl", settings.cert_issuer, context, CertificateProvider),
         secrets=_load("host", "secrets", context, Secrets),
         files=_load("host", "files", context, Reconciler),

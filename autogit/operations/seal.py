@@ -13,10 +13,11 @@ from typing import Any
 from autogit import __version__
 from autogit.core.paths import templates_root
 from autogit.core.reconcile import Prepared
-from autogit.fastpath import environment, file_digest, find_program, host_signature, tree_digest
+from autogit.fastpath import environment, file_digest, host_signature, tree_digest
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
 from autogit.operations.project import Project
+from autogit.providers.programs import find_program
 from autogit.providers.host.atomic import write_atomic
 
 

@@ -1,0 +1,227 @@
+"""The embedded runtime: services as supervised processes; a failed change leaves the former one serving."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from autogit.errors import AutogitError, NotReadyError, UnavailableError
+from autogit.model.plan import Action, Change, Outcome
+from autogit.model.resource import Address, Resource, Value
+from autogit.model.spec import ProcessPayload
+from autogit.providers.base import HealthStatus, ProviderContext, Scope
+from autogit.providers.compute import logtail
+from autogit.providers.compute.base import Restore, Runtime, keep_files
+from autogit.providers.compute.program_conf import ProgramRecord
+from autogit.providers.compute.readiness import observe_state, wait_until_ready
+from autogit.providers.compute.supervisor import ProcessInfo, Supervisor
+from autogit.providers.programs import find_program
+
+_FAILURE_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a change came to: the error of a failure, and the files that were put back."""
+
+    detail: str = ""
+    error: AutogitError | None = None
+    restored: tuple[Address, ...] = ()
+
+
+class EmbeddedRuntime(Runtime):
+    """Runs `process/<service>` under the project's own supervisord.
+
+    A replacement stops the former version but keeps it registered until the new one is ready; a new one that does not
+    become ready is removed, the config files that changed with it are put back through `restore`, and the former one is
+    started again.
+    """
+
+    provider_name: ClassVar[str] = "embedded"
+    kinds: ClassVar[tuple[str, ...]] = ("process",)
+
+    def __init__(self, context: ProviderContext, *, restore: Restore = keep_files) -> None:
+        super().__init__(context, restore=restore)
+        self._supervisor = Supervisor(context.paths)
+
+    @property
+    def socket(self) -> Path:
+        """Where supervisord's control socket lies."""
+        return self._supervisor.socket
+
+    def own_pids(self) -> Collection[int]:
+        """Return the pids of this project's processes and their children, those a killed supervisord left included."""
+        return self._supervisor.pids()
+
+    async def health(self) -> HealthStatus:
+        """Tell whether supervisord can run here, and whether it does."""
+        from importlib.util import find_spec  # noqa: PLC0415 - only doctor asks
+
+        if find_spec("supervisor") is None:
+            return HealthStatus(ok=False, detail="embedded: the package supervisor is not installed")
+        infos = await asyncio.to_thread(self._supervisor.infos)
+        return HealthStatus(
+            ok=True, detail="supervisord is not running" if infos is None else f"supervisord runs {len(infos)} programs"
+        )
+
+    async def observe(self, scope: Scope) -> Sequence[Resource]:
+        """Return `process/<service>` for each service that supervisord knows; nothing where it does not answer.
+
+        `program` is `several` where a killed replacement left two versions.
+        """
+        del scope  # one answer of supervisord tells everything
+        infos = await asyncio.to_thread(self._supervisor.infos) or []
+        newest = {i.service: i for i in sorted(infos, key=lambda i: (i.pid > 0, i.started))}
+        known = [info.service for info in infos]
+        return await asyncio.gather(
+            *(self._observed(info, several=known.count(service) > 1) for service, info in sorted(newest.items()))
+        )
+
+    async def _observed(self, info: ProcessInfo, *, several: bool) -> Resource:
+        state, pid = await observe_state(self._supervisor, info)
+        record = await asyncio.to_thread(self._supervisor.record, info.name)
+        attributes: dict[str, Value] = {
+            **(record.program.attributes if record else {}),
+            "program": "several" if several else info.version if record else "unknown",
+            "reload": record.reload if record else "",
+            "state": state,
+            "pid": pid,
+            "since": datetime.fromtimestamp(info.started, UTC).isoformat() if pid else "",
+        }
+        return Resource(Address("process", info.service), attributes)
+
+    async def apply(self, changes: Sequence[Change]) -> AsyncIterator[Outcome]:
+        """Carry out changes one after the other; independent ones may be given to several calls at once."""
+        for change in changes:
+            began = time.monotonic()
+            try:
+                done = await self._carry_out(change)
+            except AutogitError as exc:
+                done = _Done(error=exc)
+            yield Outcome(
+                change.address,
+                change.action,
+                ok=done.error is None,
+                detail=done.detail,
+                attributes=dict(change.after.attributes) if change.after and not done.error else {},
+                error=done.error,
+                seconds=time.monotonic() - began,
+                restored=done.restored,
+            )
+
+    async def _carry_out(self, change: Change) -> _Done:
+        if change.after is None or not isinstance(change.after.payload, ProcessPayload):
+            return await self._delete(change.address.name)
+        payload = change.after.payload
+        record = self._record(change.after, payload)
+        if change.action is Action.UPDATE:
+            return await self._update(change, record)
+        return await self._install(change.address, record, payload)
+
+    def _record(self, wish: Resource, payload: ProcessPayload) -> ProgramRecord:
+        directory = self.context.paths.data / payload.program.service
+        values = wish.attributes
+        return ProgramRecord(payload.program, str(values["program"]), str(values["reload"]), str(directory))
+
+    async def _delete(self, service: str) -> _Done:
+        for info in await asyncio.to_thread(self._supervisor.versions, service):
+            await asyncio.to_thread(self._supervisor.remove, info.name)
+        await asyncio.to_thread(self._supervisor.forget_service, service)
+        return _Done("stopped and removed; data and logs stay")
+
+    async def _update(self, change: Change, record: ProgramRecord) -> _Done:
+        """Tell the running process to reload, or restart the one that is down or does not answer."""
+        if any(field.name == "state" for field in change.fields):
+            offset = logtail.size(self.log_path(record.program.service))
+            why = await self._run(record)
+            return _Done("restarted", self._failure(record, why, offset) if why else None)
+        offset = logtail.size(self.log_path(record.program.service))
+        if record.program.reload_signal:
+            await asyncio.to_thread(self._supervisor.signal, record.name, record.program.reload_signal)
+        why = await wait_until_ready(self._supervisor, record, partial(self.context.progress, change.address))
+        if why:
+            return _Done("", self._failure(record, why, offset))
+        await asyncio.to_thread(self._supervisor.rewrite, record)
+        return _Done("reloaded")
+
+    async def _install(self, address: Address, record: ProgramRecord, payload: ProcessPayload) -> _Done:
+        known = await asyncio.to_thread(self._supervisor.versions, address.name)
+        former = next((info.name for info in known if info.name != record.name), None)
+        for info in known:
+            await asyncio.to_thread(self._supervisor.stop, info.name)
+        offset = logtail.size(self.log_path(address.name))
+        why = await self._run_or_explain(record)
+        if why:
+            return await self._go_back(record, former, payload, self._failure(record, why, offset))
+        for info in known:
+            if info.name != record.name:
+                await asyncio.to_thread(self._supervisor.remove, info.name)
+        return _Done("ready")
+
+    async def _run_or_explain(self, record: ProgramRecord) -> str:
+        try:
+            return await self._run(record)
+        except AutogitError as exc:
+            return f"could not be started: {exc.message}"
+
+    async def _run(self, record: ProgramRecord) -> str:
+        """Register a program anew, start it and wait; return "" or why it is not ready."""
+        await asyncio.to_thread(self._supervisor.remove, record.name)
+        await asyncio.to_thread(self._supervisor.add, record)
+        address = Address("process", record.program.service)
+        return await wait_until_ready(self._supervisor, record, partial(self.context.progress, address))
+
+    async def _go_back(
+        self, record: ProgramRecord, former: str | None, payload: ProcessPayload, failure: NotReadyError
+    ) -> _Done:
+        """Remove the version that failed; put the former one back, with its config files, where there is one."""
+        await asyncio.to_thread(self._supervisor.remove, record.name)
+        if former is None:
+            return _Done(error=failure)
+        restored = tuple([a for a in payload.config_files if await asyncio.to_thread(self.restore, a)])
+        await asyncio.to_thread(self._supervisor.start, former)
+        old = await asyncio.to_thread(self._supervisor.record, former)
+        progress = partial(self.context.progress, Address("process", record.program.service))
+        why = await wait_until_ready(self._supervisor, old, progress) if old else "has lost its record"
+        ending = "the former one is serving again" if not why else f"the former one {why} either"
+        error = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
+        return _Done(error=error, restored=restored)
+
+    def _failure(self, record: ProgramRecord, why: str, offset: int) -> NotReadyError:
+        service = record.program.service
+        lines = logtail.tail(self.log_path(service), _FAILURE_LINES, since=offset)
+        return NotReadyError(f"{service} {why}", hint=f"autogit logs {service}", context=lines)
+
+    def log_path(self, service: str) -> Path:
+        """Return the file that a service's output goes to."""
+        return self.context.paths.logs / f"{service}.log"
+
+    async def logs(self, service: str, *, lines: int) -> Sequence[str]:
+        """Return the last lines of a service's output, across one rotation."""
+        return await asyncio.to_thread(logtail.tail_rotated, self.log_path(service), lines)
+
+    async def restart(self, service: str) -> None:
+        """Stop and start the newest version of a service and wait until it is ready."""
+        known = await asyncio.to_thread(self._supervisor.versions, service)
+        record = await asyncio.to_thread(self._supervisor.record, known[0].name) if known else None
+        if record is None:
+            raise UnavailableError(f"embedded: {service} is not running here", hint="autogit up")
+        offset = logtail.size(self.log_path(service))
+        why = await self._run(record)
+        if why:
+            raise self._failure(record, why, offset)
+
+    async def stop_all(self) -> None:
+        """End every process and supervisord itself; returns when they are gone."""
+        await asyncio.to_thread(self._supervisor.shutdown)
+
+    def executables(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Find programs beside the running Python first, then on PATH (`python` is that Python itself)."""
+        found = ((name, find_program(name)) for name in names)
+        return {name: path for name, path in found if path}

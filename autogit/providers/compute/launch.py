@@ -1,0 +1,75 @@
+"""Runs one supervised program: ties its life to supervisord's, slows a crash loop down, then becomes the program.
+
+A plain script (`python -I -S launch.py RECORD`) that imports nothing of AutoGit. RECORD is the program's JSON record:
+argv, environment and directory come from there, because supervisord's own quoting cannot hold every value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SHORT_LIFE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+def main(record_path: str) -> None:
+    """Become the program of `record_path`; returns never, exits 127 where the program cannot be started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _tie_to_supervisor(os.path.join(os.path.dirname(record_path), os.pardir, "supervisord.pid"))  # noqa: PTH118, PTH120
+    time.sleep(_note_start(record_path.removesuffix(".json") + ".starts"))
+    with open(record_path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib doubles this script's start-up
+        record = json.load(file)
+    argv = [record["executable"], *record["arguments"]]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SUPERVISOR_")}
+    try:
+        os.chdir(record["directory"])
+        os.execvpe(argv[0], argv, kept | record["environment"])  # noqa: S606 - an argument list, no shell
+    except OSError as exc:
+        sys.exit(f"autogit: cannot start {argv[0]}: {exc.strerror}" if exc.strerror else f"autogit: {exc}")
+
+
+def _tie_to_supervisor(pid_file: str) -> None:
+    """Ask the kernel to send SIGTERM when supervisord dies (Linux); exit where it is already gone."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    import ctypes  # noqa: PLC0415 - Linux only
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    try:
+        with open(pid_file, encoding="ascii") as file:  # noqa: PTH123
+            parent = int(file.read())
+    except (OSError, ValueError):
+        pass  # run by hand: the parent seen before prctl must still be the parent
+    if os.getppid() != parent:
+        sys.exit("autogit: the supervisor is gone")
+
+
+def _note_start(path: str) -> float:
+    """Record `pid created begins quick` and return the seconds to wait before the program begins.
+
+    `quick` counts successive runs that ended within five seconds; the pause grows with its square, so that a process
+    killed by hand is back at once and a broken one does not burn the machine.
+    """
+    now = time.time()
+    quick = 0
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123
+            words = file.read().split()
+        quick = int(words[3]) + 1 if 0 <= now - float(words[2]) < _SHORT_LIFE_SECONDS else 0
+    except (OSError, ValueError, IndexError):
+        pass  # the first start
+    pause = min(_LONGEST_PAUSE_SECONDS, 0.01 * quick**2)
+    with open(path + ".new", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(f"{os.getpid()} {now} {now + pause} {quick}\n")
+    os.replace(path + ".new", path)  # noqa: PTH105
+    return pause
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

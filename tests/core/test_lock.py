@@ -1,0 +1,82 @@
+"""The apply lock: one at a time, the holder is named, a killed holder leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from autogit.core.lock import apply_lock, find_holder
+from autogit.errors import ApplyLockHeldError
+
+HOLD = textwrap.dedent(
+    """
+    import asyncio, sys
+    from pathlib import Path
+    from autogit.core.lock import apply_lock
+    async def main():
+        async with apply_lock(Path(sys.argv[1]), "up"):
+            print("held", flush=True)
+            sys.stdin.readline()
+    asyncio.run(main())
+    """
+)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock until its stdin closes."""
+    path = tmp_path / "state" / "apply.lock"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+async def _enter(path, wait=0.0):
+    async with apply_lock(path, "second", wait_seconds=wait) as mine:
+        return mine
+
+
+def test_the_second_is_told_who_holds_it(holder):
+    path, process = holder
+    with pytest.raises(ApplyLockHeldError, match=rf"up \(pid {process.pid} of .* since 20") as fault:
+        asyncio.run(_enter(path))
+    assert fault.value.exit_code == 5
+    assert "--lock-wait" in fault.value.hint
+    assert find_holder(path).pid == process.pid
+
+
+def test_waiting_gets_it_once_it_is_free(holder):
+    path, process = holder
+
+    async def free_while_waiting():
+        waiting = asyncio.create_task(_enter(path, wait=30))
+        await asyncio.sleep(0)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return await waiting
+
+    assert asyncio.run(free_while_waiting()).pid == os.getpid()
+
+
+def test_a_killed_holder_leaves_no_lock(holder):
+    path, process = holder
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert find_holder(path) is None
+    assert asyncio.run(_enter(path)).command == "second"
+
+
+def test_nobody_holds_a_lock_that_was_never_taken(tmp_path):
+    assert find_holder(tmp_path / "apply.lock") is None
