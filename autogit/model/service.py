@@ -74,6 +74,13 @@ class PortDescriptor(Strict):
     published: bool = False
 
 
+class MetricsDescriptor(Strict):
+    """Where a service shows its metrics: the name of one of its ports, and the path."""
+
+    port: str = "http"
+    path: str = "/metrics"
+
+
 class OnChange(StrEnum):
     """What a process does when one of its files changes: start anew, re-read on a signal, or notice by itself."""
 
@@ -144,6 +151,8 @@ class ServiceDescriptor(Strict):
     ports: dict[str, PortDescriptor] = Field(default_factory=dict)
     sizing: dict[Tier, SizingTier] = Field(default_factory=dict)
     dependencies: tuple[ServiceName, ...] = ()
+    health_port: str = "http"
+    metrics: MetricsDescriptor | None = None
     needs_ingress: bool = True
     routes: tuple[RouteDescriptor, ...] = ()
     config: tuple[ConfigFile, ...] = ()

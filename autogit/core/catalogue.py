@@ -1,0 +1,198 @@
+"""The catalogue: every service folder, built in or under overrides/, read and checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateSyntaxError
+from pydantic import BaseModel, ValidationError
+
+from autogit.core.templating import text_environment
+from autogit.core.yaml_source import YamlSource, read_yaml
+from autogit.errors import DependencyCycleError, DescriptorError, Fault, UsageError
+from autogit.model.service import CatalogueEntry, ServiceDescriptor
+
+_SUFFIX = ".j2"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every known service by name, sorted."""
+
+    entries: Mapping[str, CatalogueEntry]
+
+    @property
+    def descriptors(self) -> tuple[ServiceDescriptor, ...]:
+        """Every descriptor, sorted by name."""
+        return tuple(entry.descriptor for entry in self.entries.values())
+
+    def find(self, name: str) -> CatalogueEntry | None:
+        """Return a service, or None where there is none of that name."""
+        return self.entries.get(name)
+
+    def get(self, name: str) -> CatalogueEntry:
+        """Return a service. Raises UsageError naming the nearest one."""
+        entry = self.entries.get(name)
+        if entry is None:
+            raise UsageError(f"there is no service called {name}{did_you_mean(name, self.entries)}", hint="autogit services list")
+        return entry
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `. Did you mean X?` for the nearest known word, "" where nothing is near."""
+    near = get_close_matches(word, list(known), n=1)
+    return f". Did you mean {near[0]}?" if near else ""
+
+
+def load_catalogue(roots: Sequence[Path]) -> Catalogue:
+    """Return the services of all roots; a folder of a later root replaces one of the same name.
+
+    Raises DescriptorError with all faults of all files, and DependencyCycleError.
+    """
+    folders = {
+        folder.name: folder
+        for root in roots
+        if root.is_dir()
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and not folder.name.startswith((".", "_"))
+    }
+    faults: list[Fault] = []
+    entries = {name: e for name in sorted(folders) if (e := _read_entry(folders[name], faults)) is not None}
+    known = set(folders)
+    for entry in entries.values():
+        faults.extend(_entry_faults(entry, known))
+    faults.extend(_clashing_settings(entries.values()))
+    if faults:
+        raise DescriptorError(
+            f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in service folders",
+            faults=faults,
+            hint="docs/how-to/add-a-service.md shows a whole folder",
+        )
+    _check_circles(entries)
+    return Catalogue(entries)
+
+
+def _read_entry(folder: Path, faults: list[Fault]) -> CatalogueEntry | None:
+    origin = shown_folder(folder)
+    path = folder / "service.yml"
+    try:
+        source = read_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        faults.append(Fault(f"{origin}/service.yml", folder.name, "the folder has no service.yml"))
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        faults.append(Fault(f"{origin}/service.yml", folder.name, f"cannot be read as UTF-8 text: {type(exc).__name__}"))
+        return None
+    found = [Fault(f"{origin}/service.yml line {line}", folder.name, message) for line, message in source.faults]
+    descriptor = None if source.data is None else _validate(source, origin, found)
+    faults.extend(found)
+    return CatalogueEntry(descriptor=descriptor, folder=folder, origin=origin) if descriptor and not found else None
+
+
+def shown_folder(folder: Path) -> str:
+    """Return how a service folder is shown to a reader: `overrides/services/x`, never an absolute path."""
+    return "/".join(folder.parts[-3:])
+
+
+def _validate(source: YamlSource, origin: str, faults: list[Fault]) -> ServiceDescriptor | None:
+    try:
+        return ServiceDescriptor.model_validate(source.data)
+    except ValidationError as exc:
+        for error in exc.errors(include_url=False, include_input=False):
+            place = f"{origin}/service.yml line {source.line_of(tuple(error['loc']))}"
+            subject = ".".join(str(part) for part in error["loc"]) or "service.yml"
+            faults.append(Fault(place, subject, _sentence(error)))
+    return None
+
+
+def _sentence(error: Any) -> str:
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key{did_you_mean(key, _known_keys(error['loc']))}"
+        case "missing":
+            return "is missing"
+        case "model_type" | "dict_type":
+            return "must be a mapping of keys to values"
+        case "tuple_type" | "list_type":
+            return "must be a list"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            return str(error["msg"]).removeprefix("Input ").replace("Input should be", "must be").replace("should", "must")
+
+
+def _known_keys(location: Sequence[str | int]) -> Iterator[str]:
+    """Yield the keys of every model on the way: nearest names are worth guessing across levels."""
+    del location
+    yield from _all_keys(ServiceDescriptor, set())
+
+
+def _all_keys(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
+    from autogit.model import service  # noqa: PLC0415 - every model of a descriptor lives there
+
+    for candidate in vars(service).values():
+        if isinstance(candidate, type) and issubclass(candidate, service.Strict) and candidate not in seen:
+            seen.add(candidate)
+            yield from candidate.model_fields
+    yield from model.model_fields
+
+
+def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
+    descriptor, place = entry.descriptor, f"{entry.origin}/service.yml"
+    if descriptor.service != entry.folder.name:
+        yield Fault(place, "service", f"is {descriptor.service}, but the folder is called {entry.folder.name}")
+    for name in descriptor.dependencies:
+        if name not in known:
+            yield Fault(place, "dependencies", f"there is no service called {name}{did_you_mean(name, known)}")
+    for route in descriptor.routes:
+        if route.port not in descriptor.ports:
+            yield Fault(place, "routes", f"route {route.name} leads to the port {route.port}, which is not in ports")
+    if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
+        yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
+    yield from _template_faults(entry)
+
+
+def _template_faults(entry: CatalogueEntry) -> Iterator[Fault]:
+    config = entry.folder / "config"
+    present = {p.relative_to(config).as_posix().removesuffix(_SUFFIX) for p in config.rglob(f"*{_SUFFIX}")}
+    listed = {file.path for file in entry.descriptor.config}
+    for path in sorted(listed - present):
+        yield Fault(f"{entry.origin}/service.yml", "config", f"{path} has no template config/{path}{_SUFFIX}")
+    for path in sorted(present - listed):
+        yield Fault(f"{entry.origin}/config/{path}{_SUFFIX}", "config", "is not listed under config in service.yml")
+    for path in sorted(present):
+        file = config / f"{path}{_SUFFIX}"
+        place = f"{entry.origin}/config/{path}{_SUFFIX}"
+        try:
+            text_environment().parse(file.read_text(encoding="utf-8"))
+        except TemplateSyntaxError as exc:
+            yield Fault(f"{place} line {exc.lineno}", path, f"broken template: {exc.message}")
+        except (OSError, UnicodeDecodeError) as exc:
+            yield Fault(place, path, f"cannot be read as UTF-8 text: {type(exc).__name__}")
+
+
+def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
+    owners: dict[str, str] = {}
+    for entry in entries:
+        for setting in entry.descriptor.settings:
+            owner = owners.setdefault(setting.name, entry.descriptor.service)
+            if owner != entry.descriptor.service:
+                place = f"{entry.origin}/service.yml"
+                yield Fault(place, setting.name, f"is a setting of {owner} already: choose another name")
+
+
+def _check_circles(entries: Mapping[str, CatalogueEntry]) -> None:
+    graph = {name: sorted(entry.descriptor.dependencies) for name, entry in entries.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as exc:
+        circle = " -> ".join(reversed(exc.args[1]))
+        raise DependencyCycleError(
+            f"services depend on each other in a circle: {circle}", hint="take one of the dependencies out"
+        ) from exc

@@ -1,0 +1,109 @@
+"""Host ports: an explicit setting, else what the lockfile remembers, else the preferred one, else the pool; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from autogit.errors import Fault, PortTakenError
+from autogit.model.host import HostFacts
+from autogit.model.lockfile import Lockfile
+from autogit.model.plan import Note
+from autogit.model.service import PortDescriptor, ServiceDescriptor
+from autogit.model.settings import Settings
+
+
+def allocate_ports(
+    descriptors: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts, lockfile: Lockfile
+) -> tuple[dict[str, int], list[Note]]:
+    """Return `service/port name` -> host port for every port of these services, and what a reader should know.
+
+    Raises PortTakenError with every wanted port that another process holds.
+    """
+    return _Allocation(settings, facts, lockfile).run(descriptors)
+
+
+def port_keys(service: str, name: str, port: PortDescriptor) -> tuple[str, ...]:
+    """Return the `.env` keys that fix a port, the most specific first."""
+    prefix = "PORT_" + service.upper().replace("-", "_")
+    keys = (port.setting,) if port.setting else ()
+    return (*keys, f"{prefix}_{name.upper().replace('-', '_')}", *((prefix,) if name == "http" else ()))
+
+
+class _Allocation:
+    """One pass over all ports: explicit ones first, so that no other choice takes them away."""
+
+    def __init__(self, settings: Settings, facts: HostFacts, lockfile: Lockfile) -> None:
+        self.settings = settings
+        self.facts = facts
+        self.remembered = lockfile.ports
+        self.ports: dict[str, int] = {}
+        self.faults: list[Fault] = []
+        self.notes: list[Note] = []
+
+    def run(self, descriptors: Sequence[ServiceDescriptor]) -> tuple[dict[str, int], list[Note]]:
+        wanted = {f"{d.service}/{n}": (d.service, n, p) for d in descriptors for n, p in d.ports.items()}
+        for address, (service, name, port) in wanted.items():
+            for key in port_keys(service, name, port):
+                number = self._explicit(key)
+                if number is not None:
+                    self._claim_explicit(address, key, number)
+                    break
+        for address, (_, _, port) in wanted.items():
+            if address not in self.ports:
+                self._remember(address)
+        for address, (_, _, port) in wanted.items():
+            if address not in self.ports:
+                self.ports[address] = self._choose(address, port)
+        if self.faults:
+            raise PortTakenError(
+                "a wanted port is in use" if len(self.faults) == 1 else f"{len(self.faults)} wanted ports are in use",
+                faults=self.faults,
+                hint=f"end that process, or choose another port: {next(self._free(), 'none is left in PORT_POOL')} is free",
+            )
+        return dict(sorted(self.ports.items())), self.notes
+
+    def _explicit(self, key: str) -> int | None:
+        if key == "HTTP_PORT":
+            return self.settings.http_port
+        if key == "HTTPS_PORT":
+            return self.settings.https_port
+        return self.settings.port_overrides.get(key)
+
+    def _claim_explicit(self, address: str, key: str, number: int) -> None:
+        if number in self.facts.busy_ports:
+            holder = self.facts.busy_ports[number] or "another process"
+            self.faults.append(Fault(self.settings.source_of(key), f"{key}={number}", f"is in use by {holder}"))
+        self.ports[address] = number
+
+    def _remember(self, address: str) -> None:
+        number = self.remembered.get(address)
+        if number is None or number in self.ports.values():
+            return
+        if number in self.facts.busy_ports:
+            holder = self.facts.busy_ports[number] or "another process"
+            self.notes.append(Note("warning", address, f"port {number} is now held by {holder}: another one is taken"))
+            return
+        self.ports[address] = number
+
+    def _choose(self, address: str, port: PortDescriptor) -> int:
+        preferred = port.embedded_preferred if self.settings.runtime == "embedded" else port.preferred
+        if preferred and self._is_free(preferred):
+            return preferred
+        if preferred and self.settings.port_allocation == "fixed":
+            holder = self.facts.busy_ports.get(preferred) or "another service"
+            self.faults.append(Fault("PORT_ALLOCATION=fixed", f"{address}={preferred}", f"is in use by {holder}"))
+            return preferred
+        number = next(self._free(), None)
+        if number is None:
+            low, high = self.settings.port_range
+            self.faults.append(Fault(self.settings.source_of("PORT_POOL"), "PORT_POOL", f"{low}-{high} has no free port"))
+            return 0
+        return number
+
+    def _free(self) -> Iterator[int]:
+        low, high = self.settings.port_range
+        return (number for number in range(low, high + 1) if self._is_free(number))
+
+    def _is_free(self, number: int) -> bool:
+        taken: Mapping[str, int] = self.ports
+        return number not in self.facts.busy_ports and number not in taken.values()

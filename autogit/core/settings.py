@@ -1,0 +1,338 @@
+"""Loading `.env`: read with line numbers, check everything, report every fault at once, never show a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from autogit.errors import Fault, NotInitialisedError, SettingsError
+from autogit.model.service import ServiceDescriptor, SettingDescriptor
+from autogit.model.settings import Settings
+
+_FILE = "_FILE"
+_HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvLine:
+    """One assignment of `.env`: `line` counts from 1. The value is kept out of repr: it may be a secret."""
+
+    key: str
+    value: str = field(repr=False)
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """A setting as documented: `type_text` and `default` in words, `service` the one it belongs to ("" for all)."""
+
+    key: str
+    group: str
+    type_text: str
+    default: str
+    description: str
+    secret: bool = False
+    service: str = ""
+    example: str = ""
+
+
+def load_settings(env_file: Path, descriptors: Iterable[ServiceDescriptor]) -> Settings:
+    """Return the settings of `.env`. Raises NotInitialisedError, and SettingsError with all faults."""
+    lines, faults = _parse(env_file)
+    values = {key: line.value for key, line in lines.items()}
+    places = {key: f"{env_file.name} line {line.line}" for key, line in lines.items()}
+    return _Builder(tuple(descriptors), places, env_file.parent, env_file.name).build(values, faults)
+
+
+def read_env(env_file: Path) -> dict[str, EnvLine]:
+    """Return each assignment by key. Raises NotInitialisedError, and SettingsError where the text itself is broken."""
+    lines, faults = _parse(env_file)
+    if faults:
+        raise _error(faults, env_file.name)
+    return lines
+
+
+def build_settings(values: Mapping[str, str], descriptors: Iterable[ServiceDescriptor], *, env_dir: Path) -> Settings:
+    """Return the settings of key/value pairs; `env_dir` is what `_FILE` paths are relative to. Raises SettingsError."""
+    return _Builder(tuple(descriptors), {}, env_dir, ".env").build(values, [])
+
+
+def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInfo, ...]:
+    """Return every setting as documented, in the order it is declared; families of keys stand once."""
+    own = [_info(name, info) for name, info in Settings.model_fields.items() if info.json_schema_extra]
+    families = [
+        SettingInfo("PORT_<SERVICE>", "Ports", "port, 1 to 65535", "", "Host port of a service (PORT_API), or of one of its ports (PORT_TRAEFIK_PING)"),
+        SettingInfo("IMAGE_<SERVICE>", "Services", "image reference", "", "Container image instead of the catalogue's own"),
+    ]
+    services = [
+        SettingInfo(s.name, "Settings of services", "secret" if s.secret else "text", _default(s), s.description, s.secret, d.service)
+        for d in descriptors
+        for s in d.settings
+    ]
+    return (*own, *families, *services)
+
+
+def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
+    """Return the text of `.env.example`: every setting, described, commented out with its default or an example."""
+    lines = ["# Every setting of AutoGit. Copy what you change into .env; all of it is optional.", "# Written by `make docs`."]
+    group = ""
+    for info in sorted(known_settings(descriptors), key=lambda i: _GROUPS.index(i.group)):
+        if info.group != group:
+            group = info.group
+            lines += ["", f"## {group}"]
+        lines += ["", f"# {info.description} ({info.type_text})."]
+        if info.secret:
+            lines += [f"# {info.key}=", f"# {info.key}_FILE=path/to/a/file"]
+        else:
+            lines.append(f"# {info.key}={info.default or info.example}")
+    return "\n".join(lines) + "\n"
+
+
+def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
+    """Return the reference page of all settings as Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Written by `make docs` from the settings classes and the service descriptors. One `KEY=value` a line in `.env`;",
+        "environment variables do not count. A secret `KEY` can be given as `KEY_FILE=path` instead (relative to `.env`).",
+    ]
+    for group in _GROUPS:
+        lines += ["", f"## {group}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        for info in known_settings(descriptors):
+            if info.group == group:
+                default = f"`{info.default}`" if info.default else ""
+                owner = f" (service `{info.service}`)" if info.service else ""
+                lines.append(f"| `{info.key}` | {info.type_text.replace('|', 'or')} | {default} | {info.description}{owner} |")
+    return "\n".join(lines) + "\n"
+
+
+_GROUPS = ("Platform", "Services", "Ports", "TLS", "DNS", "Settings of services")
+
+
+def _info(name: str, info: FieldInfo) -> SettingInfo:
+    extra: Any = info.json_schema_extra
+    value = info.default
+    default = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+    secret = "SecretStr" in str(info.annotation)
+    return SettingInfo(
+        name.upper(), extra["group"], _type_text(name, info), default, info.description or "", secret, "", extra["example"]
+    )
+
+
+def _type_text(name: str, info: FieldInfo) -> str:
+    choices = _choices(info.annotation)
+    if choices:
+        return "one of " + ", ".join(choices)
+    known = {
+        "base_domain": "domain name", "services_enabled": "names", "port_pool": "port range", "acme_email": "e-mail address",
+        "http_port": "port, 1 to 65535", "https_port": "port, 1 to 65535", "bind_address": "IP address",
+        "ingress_ip": "IP address", "dns_ttl": "seconds, 1 to 86400", "cloudflare_api_token": "secret",
+    }  # fmt: skip
+    return known.get(name, "text")
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    from typing import Literal, get_args, get_origin  # noqa: PLC0415
+
+    return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+
+
+def _default(setting: SettingDescriptor) -> str:
+    return setting.default or ("" if not setting.generate else "")
+
+
+def _parse(env_file: Path) -> tuple[dict[str, EnvLine], list[Fault]]:
+    name = env_file.name
+    text = _read_text(env_file)
+    lines: dict[str, EnvLine] = {}
+    faults: list[Fault] = []
+    for binding in parse_stream(StringIO(text)):
+        # A binding's text may begin with blank lines and comments: its own line is where the key stands.
+        raw = binding.original.string
+        line = binding.original.line + raw[: len(raw) - len(raw.lstrip())].count("\n")
+        place = f"{name} line {line}"
+        if binding.error or (binding.key is not None and binding.value is None):
+            faults.append(Fault(place, "", "is not KEY=value"))
+        elif binding.key is not None and binding.value is not None:
+            if binding.key in lines:
+                faults.append(Fault(place, binding.key, f"is set twice (first on line {lines[binding.key].line})"))
+            lines.setdefault(binding.key, EnvLine(binding.key, binding.value, line))
+    return lines, faults
+
+
+def _read_text(env_file: Path) -> str:
+    name = env_file.name
+    try:
+        data = env_file.read_bytes()
+    except FileNotFoundError as exc:
+        raise NotInitialisedError(f"there is no {name} in {env_file.parent}", hint="autogit init") from exc
+    except OSError as exc:
+        raise SettingsError(f"{name} cannot be read: {exc.strerror}", hint=f"mend its permissions: ls -ld {name}") from exc
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = data[: exc.start].count(b"\n") + 1
+        raise _error([Fault(f"{name} line {line}", "", "is not UTF-8 text")], name) from exc
+
+
+def _error(faults: Sequence[Fault], name: str) -> SettingsError:
+    def line(fault: Fault) -> int:
+        word = fault.place.rpartition(" ")[2]
+        return int(word) if word.isdigit() else 0
+
+    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    return SettingsError(f"{count} in {name}", faults=sorted(faults, key=line), hint=_HINT)
+
+
+class _Builder:
+    """Turns key/value pairs into Settings, collecting every fault on the way."""
+
+    def __init__(
+        self, descriptors: Sequence[ServiceDescriptor], places: Mapping[str, str], env_dir: Path, name: str
+    ) -> None:
+        self.descriptors = descriptors
+        self.places = places
+        self.env_dir = env_dir
+        self.name = name
+        self.faults: list[Fault] = []
+        self.own = {n.upper(): n for n, info in Settings.model_fields.items() if info.json_schema_extra}
+        self.service_settings = {s.name: s for d in descriptors for s in d.settings}
+        self.secrets = {k for k, n in self.own.items() if "SecretStr" in str(Settings.model_fields[n].annotation)}
+        self.secrets |= {s.name for s in self.service_settings.values() if s.secret}
+        self.port_keys = dict(_port_keys(descriptors))
+        self.image_keys = {f"IMAGE_{_upper(d.service)}": d.service for d in descriptors}
+
+    def build(self, values: Mapping[str, str], faults: Sequence[Fault]) -> Settings:
+        self.faults = list(faults)
+        fields: dict[str, Any] = {
+            "port_overrides": {}, "image_overrides": {}, "service_settings": {}, "service_secrets": {},
+            "sources": dict(self.places), "secret_files": (),
+        }  # fmt: skip
+        for key, value in values.items():
+            self._sort_in(key, value, values, fields)
+        for setting in self.service_settings.values():
+            if not setting.secret and setting.default is not None:
+                fields["service_settings"].setdefault(setting.name, setting.default)
+        self._check_services(fields)
+        self._check_ports(fields)
+        settings = self._validate(fields)
+        if self.faults or settings is None:
+            raise _error(self.faults, self.name)
+        return settings
+
+    def _fault(self, key: str, message: str) -> None:
+        self.faults.append(Fault(self.places.get(key, self.name), key, message))
+
+    def _sort_in(self, key: str, value: str, values: Mapping[str, str], fields: dict[str, Any]) -> None:
+        base = key.removesuffix(_FILE)
+        if key.endswith(_FILE) and base in self.secrets:
+            if values.get(base):
+                self._fault(key, f"{base} is given too: keep one of them")
+            elif value:
+                fields["secret_files"] = (*fields["secret_files"], str((self.env_dir / value).absolute()))
+                self._put(base, self._read_secret(key, value), fields)
+        elif not value and (key in self.own or key in self.service_settings):
+            return  # an empty value is an unset one
+        elif key in self.own or key in self.service_settings:
+            self._put(key, value, fields)
+        elif key in self.port_keys:
+            self._put_port(key, value, fields)
+        elif key in self.image_keys:
+            fields["image_overrides"][self.image_keys[key]] = value
+        else:
+            self._fault(key, f"unknown setting{self._nearest(key)}")
+
+    def _put(self, key: str, value: str, fields: dict[str, Any]) -> None:
+        if key in self.own:
+            fields[self.own[key]] = value
+        elif self.service_settings[key].secret:
+            fields["service_secrets"][key] = value
+        else:
+            fields["service_settings"][key] = value
+
+    def _put_port(self, key: str, value: str, fields: dict[str, Any]) -> None:
+        if value.isdigit() and 1 <= int(value) <= 65535:  # noqa: PLR2004 - the highest TCP port
+            fields["port_overrides"][key] = int(value)
+        else:
+            self._fault(key, "must be a port, a whole number from 1 to 65535")
+
+    def _read_secret(self, key: str, value: str) -> str:
+        try:
+            text = (self.env_dir / value).read_text(encoding="utf-8").removesuffix("\n")
+        except FileNotFoundError:
+            self._fault(key, f"no such file: {value}")
+        except (OSError, UnicodeDecodeError):
+            self._fault(key, f"cannot be read as UTF-8 text: {value}")
+        else:
+            if text:
+                return text
+            self._fault(key, f"is empty: {value}")
+        return "unreadable"  # the fault above ends the build; nobody sees this value
+
+    def _nearest(self, key: str) -> str:
+        known = [*self.own, *self.service_settings, *self.port_keys, *self.image_keys]
+        known += [f"{name}{_FILE}" for name in self.secrets]
+        near = get_close_matches(key.upper(), known, n=1)
+        return f". Did you mean {near[0]}?" if near else ""
+
+    def _check_services(self, fields: Mapping[str, Any]) -> None:
+        names = {d.service for d in self.descriptors}
+        for name in (part.strip() for part in str(fields.get("services_enabled", "")).split(",")):
+            if name and name not in names:
+                near = get_close_matches(name, names, n=1)
+                guess = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(names))}"
+                self._fault("SERVICES_ENABLED", f"there is no service called {name}. {guess}")
+
+    def _check_ports(self, fields: Mapping[str, Any]) -> None:
+        claims = {"HTTP_PORT": fields.get("http_port"), "HTTPS_PORT": fields.get("https_port"), **fields["port_overrides"]}
+        owners: dict[str, str] = {}
+        for key, number in claims.items():
+            if number is not None:
+                owner = owners.setdefault(str(number), key)
+                if owner != key:
+                    self._fault(key, f"is the same port as {owner}")
+
+    def _validate(self, fields: Mapping[str, Any]) -> Settings | None:
+        try:
+            return Settings(**fields)
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False, include_input=False):
+                key = str(error["loc"][0]).upper()
+                shown = "" if key in self.secrets or key not in self.own else f"={fields[self.own[key]]}"
+                self.faults.append(Fault(self.places.get(key, self.name), f"{key}{shown}", _sentence(error)))
+        return None
+
+
+def _sentence(error: Any) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "literal_error":
+            return "must be one of " + str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        case "value_error":
+            return str(context["error"])
+        case "int_parsing" | "int_type" | "greater_than_equal" | "less_than_equal":
+            name = str(error["loc"][0])
+            return "must be a port, a whole number from 1 to 65535" if "port" in name else "must be a whole number from 1 to 86400"
+        case "string_pattern_mismatch":
+            return "must be lower-case letters, digits and hyphens, beginning with a letter, at most 31"
+        case _:
+            return "has a value that does not fit"
+
+
+def _port_keys(descriptors: Iterable[ServiceDescriptor]) -> Iterator[tuple[str, str]]:
+    for descriptor in descriptors:
+        prefix = f"PORT_{_upper(descriptor.service)}"
+        yield prefix, descriptor.service
+        yield from ((f"{prefix}_{_upper(name)}", descriptor.service) for name in descriptor.ports)
+
+
+def _upper(name: str) -> str:
+    return name.upper().replace("-", "_")

@@ -1,0 +1,233 @@
+"""Building the spec: what `.env`, the catalogue, the host and the lockfile add up to; pure, every decision is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from graphlib import TopologicalSorter
+
+from autogit.core.catalogue import Catalogue
+from autogit.core.ports import allocate_ports
+from autogit.core.programs import build_program
+from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
+from autogit.errors import HostTooSmallError, UnsupportedError
+from autogit.model.host import CertificateFacts, HostFacts
+from autogit.model.lockfile import Lockfile
+from autogit.model.plan import Note
+from autogit.model.project import ProjectPaths
+from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor
+from autogit.model.settings import Settings
+from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
+
+INGRESS = "traefik"
+_LOOPBACK = "127.0.0.1"
+
+
+def build_spec(
+    settings: Settings, catalogue: Catalogue, facts: HostFacts, lockfile: Lockfile, paths: ProjectPaths
+) -> PlatformSpec:
+    """Return the whole desired platform.
+
+    Raises UnsupportedError (a setting this version cannot carry out), UsageError (an unknown service), PortTakenError,
+    HostTooSmallError and RenderError (a program's arguments).
+    """
+    _check_supported(settings)
+    chosen = _chosen_services(settings, catalogue)
+    missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
+    running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
+    notes = list(_size_notes(running, settings, facts))
+    ports, port_notes = allocate_ports(running, settings, facts, lockfile)
+    certificate = _certificate(settings, facts, paths)
+    services = tuple(
+        _service(entry, needed_by, missing[entry.descriptor.service], ports, settings, paths) for entry, needed_by in chosen
+    )
+    spec = PlatformSpec(
+        project=settings.project_name,
+        paths=paths,
+        base_domain=settings.base_domain,
+        runtime=settings.runtime,
+        tier=settings.size,
+        bind_address=settings.bind_address,
+        services=services,
+        routes=tuple(sorted(_routes(services, settings), key=lambda r: r.name)),
+        certificate=certificate,
+        ports=ports,
+        settings=settings.effective(),
+        notes=(*notes, *port_notes, *_availability_notes(services)),
+    )
+    return _with_programs(spec, facts)
+
+
+def _check_supported(settings: Settings) -> None:
+    wishes = {
+        "RUNTIME": (settings.runtime, "embedded"),
+        "INGRESS": (settings.ingress, "traefik"),
+        "CERT_ISSUER": (settings.cert_issuer, "local"),
+        "LOG_COLLECTOR": (settings.log_collector, "alloy"),
+    }
+    for key, (wish, supported) in wishes.items():
+        if wish != supported:
+            raise UnsupportedError(
+                f"{key}={wish} ({settings.source_of(key)}) is not part of this version of AutoGit",
+                hint=f"set {key}={supported}",
+            )
+
+
+def _chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[CatalogueEntry, tuple[str, ...]]]:
+    """Return ingress, listed services and what they need, dependencies first; each with who brought it along."""
+    needed_by: dict[str, set[str]] = {INGRESS: set()}
+    queue = list(settings.services_enabled)
+    listed = set(queue)
+    needed_by.update({name: set() for name in queue})
+    while queue:
+        name = queue.pop()
+        for dependency in catalogue.get(name).descriptor.dependencies:
+            if dependency not in needed_by:
+                needed_by[dependency] = set()
+                queue.append(dependency)
+            needed_by[dependency].add(name)
+    graph = {name: sorted(catalogue.get(name).descriptor.dependencies) for name in sorted(needed_by)}
+    order = _stable_order(graph)
+    return [(catalogue.get(n), () if n in listed or n == INGRESS else tuple(sorted(needed_by[n]))) for n in order]
+
+
+def _stable_order(graph: Mapping[str, Sequence[str]]) -> list[str]:
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()
+    order: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        order.extend(ready)
+        sorter.done(*ready)
+    return order
+
+
+def _unavailable(descriptor: ServiceDescriptor, settings: Settings, facts: HostFacts) -> str:
+    run = descriptor.runs.embedded
+    if run is None:
+        return descriptor.runs.unavailable.get("embedded", f"it cannot run in the {settings.runtime} runtime")
+    if run.program not in facts.executables:
+        return run.missing or f"the program {run.program} is not on PATH"
+    return ""
+
+
+def _availability_notes(services: Sequence[ServiceSpec]) -> Iterator[Note]:
+    by_reason: dict[str, list[str]] = {}
+    for service in services:
+        if service.unavailable:
+            by_reason.setdefault(service.unavailable, []).append(service.name)
+        if service.needed_by:
+            yield Note("info", service.name, f"comes along for {', '.join(service.needed_by)}")
+        if service.descriptor.end_of_life and not service.unavailable:
+            yield Note("warning", service.name, service.descriptor.end_of_life)
+    for reason, names in by_reason.items():
+        yield Note("info", ", ".join(names), f"unavailable here: {reason}")
+
+
+def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts) -> Iterator[Note]:
+    cpus, memory = tier_total(running, settings.size)
+    words = (
+        f"needs {cpus:g} of {facts.cpus} cores, {memory / GIB:.1f} of {facts.memory_bytes / GIB:.1f} GB "
+        f"(tier {settings.size})"
+    )
+    if memory > facts.memory_bytes:
+        fitting = largest_fitting_tier(running, facts.memory_bytes)
+        raise HostTooSmallError(
+            f"this host is too small: it {words}",
+            hint=f"set SIZE={fitting}" if fitting else "take services out of SERVICES_ENABLED",
+        )
+    over = cpus > facts.cpus
+    yield Note("warning" if over else "info", "size", words + (": it will be slow under load" if over else ""))
+
+
+def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> CertificateSpec:
+    domain = settings.base_domain
+    names = (domain, f"*.{domain}")
+    known = facts.certificates.get(domain, CertificateFacts())
+    due = known.due or ("" if set(known.names) == set(names) else "its names differ")
+    version = known.version + 1 if due else known.version
+    folder = paths.certs / domain / f"v{version}"
+    return CertificateSpec(
+        name=domain,
+        issuer=settings.cert_issuer,
+        names=names,
+        version=version,
+        fullchain=str(folder / "fullchain.pem"),
+        key=str(folder / "key.pem"),
+        due=due,
+    )
+
+
+def _service(  # noqa: PLR0913 - one flat step of build_spec
+    entry: CatalogueEntry,
+    needed_by: tuple[str, ...],
+    unavailable: str,
+    ports: Mapping[str, int],
+    settings: Settings,
+    paths: ProjectPaths,
+) -> ServiceSpec:
+    descriptor = entry.descriptor
+    own = {
+        name: number
+        for address, number in ports.items()
+        for service, _, name in [address.partition("/")]
+        if service == descriptor.service
+    }
+    return ServiceSpec(
+        entry=entry,
+        size=descriptor.sizing.get(settings.size),
+        ports=own,
+        settings={
+            s.name: settings.service_settings.get(s.name, s.default or "") for s in descriptor.settings if not s.secret
+        },
+        secrets=tuple(_secrets(descriptor, settings, paths)),
+        unavailable=unavailable,
+        needed_by=needed_by,
+    )
+
+
+def _secrets(descriptor: ServiceDescriptor, settings: Settings, paths: ProjectPaths) -> Iterator[SecretSpec]:
+    for setting in descriptor.settings:
+        given = settings.service_secrets.get(setting.name)
+        if not setting.secret or (given is None and setting.generate is None):
+            continue
+        yield SecretSpec(
+            name=setting.name,
+            description=setting.description,
+            length=setting.generate or 0,
+            given=given.get_secret_value() if given else None,
+            htpasswd_user=setting.htpasswd or "",
+            file=str(paths.secrets / f"{setting.name}.htpasswd") if setting.htpasswd else "",
+        )
+
+
+def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Route]:
+    for service in services:
+        password = next((s.file for s in service.secrets if s.htpasswd_user), "")
+        for route in service.descriptor.routes:
+            if service.unavailable or route.exposure is Exposure.INTERNAL:
+                continue
+            if route.exposure is Exposure.AUTHENTICATED and not password:
+                raise UnsupportedError(
+                    f"{service.entry.origin}/service.yml: route {route.name} is authenticated, but no setting has htpasswd",
+                    hint="give the service a secret setting with generate and htpasswd",
+                )
+            subdomain = route.subdomain or service.descriptor.subdomain or service.name
+            yield Route(
+                name=service.name if route.name == "web" else f"{service.name}-{route.name}",
+                service=service.name,
+                host=f"{subdomain}.{settings.base_domain}",
+                path_prefix=route.path_prefix,
+                target=f"http://{_LOOPBACK}:{service.ports[route.port]}",
+                exposure=route.exposure,
+                rate_limit=route.rate_limit,
+                security_headers=route.security_headers,
+                password_file=password if route.exposure is Exposure.AUTHENTICATED else "",
+            )
+
+
+def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:
+    services = tuple(
+        s if s.unavailable else replace(s, program=build_program(spec, s, facts.executables)) for s in spec.services
+    )
+    return replace(spec, services=services)

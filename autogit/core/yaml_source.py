@@ -1,0 +1,60 @@
+"""Reading YAML that people write: the data, the line of every key, and the faults of the text itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSource:
+    """A parsed document: `lines` maps a path of keys and indexes to its line (from 1), `faults` are (line, sentence)."""
+
+    data: Any
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    faults: tuple[tuple[int, str], ...] = ()
+
+    def line_of(self, path: Path) -> int:
+        """Return the line of a path, or of the nearest thing around it that has one."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read_yaml(text: str) -> YamlSource:
+    """Parse one document with the safe loader; a broken text is a fault, never an exception."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        return YamlSource(None, faults=((mark.line + 1 if mark else 1, f"broken YAML: {exc.problem or exc.context}"),))
+    except yaml.YAMLError as exc:
+        return YamlSource(None, faults=((1, f"broken YAML: {str(exc).splitlines()[0]}"),))
+    except ValueError as exc:  # a date such as 2026-99-99
+        return YamlSource(None, faults=((1, f"broken YAML: {exc}"),))
+    if node is None:
+        return YamlSource(None, faults=((1, "the file is empty"),))
+    lines: dict[Path, int] = {}
+    return YamlSource(data, lines, tuple(_walk(node, (), lines)))
+
+
+def _walk(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Iterator[tuple[int, str]]:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _walk(item, (*path, index), lines)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen:
+                yield line, f"{name} stands here again (first on line {seen[name]})"
+            seen.setdefault(name, line)
+            lines[(*path, name)] = line
+            yield from _walk(value, (*path, name), lines)

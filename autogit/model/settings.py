@@ -1,0 +1,203 @@
+"""The settings of `.env`: every key typed, described and with its unit; the reference pages are generated from here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from autogit.model.service import Tier
+
+DEFAULT_SERVICES = ("gitlab", "grafana", "loki", "tempo", "prometheus", "meilisearch", "api")
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_LONGEST_DOMAIN = 253
+_HIGHEST_PORT = 65535
+MASK = "(secret)"
+
+
+def _domain(value: Any) -> str:
+    """Return a domain name in lower case without trailing dot (RFC 1035, section 2.3.1; A-labels for other scripts)."""
+    name = str(value).strip().lower().removesuffix(".")
+    labels = name.split(".")
+    if len(name) > _LONGEST_DOMAIN or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
+        raise ValueError("must be a domain name with at least one dot, as in example.org (no scheme, no path)")
+    return name
+
+
+def _email(value: Any) -> str:
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", str(value)):
+        raise ValueError("must be an e-mail address, as in admin@example.org")
+    return str(value)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = tuple(n for n in (part.strip() for part in str(value).split(",")) if n) if isinstance(value, str) else value
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} twice")
+    return tuple(names)
+
+
+def _port_pool(value: Any) -> str:
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", str(value))
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= _HIGHEST_PORT:
+        raise ValueError("must be a range of ports, low-high, as in 20080-20999")
+    return str(value)
+
+
+def _address(value: Any) -> str:
+    try:
+        return str(ip_address(str(value)))
+    except ValueError as exc:
+        raise ValueError("must be an IP address, as in 127.0.0.1 or 192.168.1.170") from exc
+
+
+Port = Annotated[int, Field(ge=1, le=_HIGHEST_PORT)]
+IpAddress = Annotated[str, BeforeValidator(_address)]
+
+
+def _group(name: str, example: str = "") -> dict[str, Any]:
+    return {"group": name, "example": example}
+
+
+class Settings(BaseSettings):
+    """Every setting of a project. Only `.env` counts: environment variables never override it (decision 0001)."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_domain: Annotated[str, BeforeValidator(_domain)] = Field(
+        "autogit.localhost",
+        description="Domain that every service is a name under. The default resolves to this machine without any DNS",
+        json_schema_extra=_group("Platform", "example.org"),
+    )
+    project_name: str = Field(
+        "autogit",
+        pattern=r"^[a-z][a-z0-9-]{0,30}$",
+        description="Name of this installation: lower-case letters, digits, hyphens",
+        json_schema_extra=_group("Platform"),
+    )
+    runtime: Literal["docker", "embedded", "swarm"] = Field(
+        "embedded",
+        description="What services run in. This version has embedded: supervised processes of this host",
+        json_schema_extra=_group("Platform"),
+    )
+    services_enabled: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        DEFAULT_SERVICES,
+        description="Services wanted, separated by commas; what they need comes along",
+        json_schema_extra=_group("Services"),
+    )
+    size: Tier = Field(
+        "homelab",
+        description="Tier that decides each service's CPU cores and memory",
+        json_schema_extra=_group("Services"),
+    )
+    ingress: Literal["traefik", "nginx"] = Field(
+        "traefik", description="What routes requests to services", json_schema_extra=_group("Services")
+    )
+    log_collector: Literal["alloy", "promtail"] = Field(
+        "alloy", description="What collects logs; promtail is at its end of life", json_schema_extra=_group("Services")
+    )
+    docker_host: str | None = Field(
+        None,
+        description="Docker Engine to talk to: unix://, tcp:// or ssh://",
+        json_schema_extra=_group("Platform", "unix:///var/run/docker.sock"),
+    )
+    port_allocation: Literal["dynamic", "fixed"] = Field(
+        "dynamic",
+        description="dynamic: a busy preferred port is replaced by one of the pool; fixed: it is a fault",
+        json_schema_extra=_group("Ports"),
+    )
+    port_pool: Annotated[str, BeforeValidator(_port_pool)] = Field(
+        "20080-20999", description="Host ports to choose from, low-high", json_schema_extra=_group("Ports")
+    )
+    http_port: Port | None = Field(
+        None,
+        description="Host port of plain HTTP (redirects to HTTPS). Unset: 80, in the embedded runtime 8080",
+        json_schema_extra=_group("Ports", "8080"),
+    )
+    https_port: Port | None = Field(
+        None,
+        description="Host port of HTTPS. Unset: 443, in the embedded runtime 8443",
+        json_schema_extra=_group("Ports", "8443"),
+    )
+    bind_address: IpAddress = Field(
+        "127.0.0.1",
+        description="Address that the published ports listen on; 0.0.0.0 opens them to the network",
+        json_schema_extra=_group("Ports"),
+    )
+    cert_issuer: Literal["local", "letsencrypt"] = Field(
+        "local",
+        description="Who signs certificates. This version has local: AutoGit's own authority",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_email: Annotated[str, BeforeValidator(_email)] | None = Field(
+        None, description="Address that a public authority may write to", json_schema_extra=_group("TLS", "admin@example.org")
+    )
+    dns_provider: Literal[
+        "none", "cloudflare", "route53", "google", "rfc2136", "dnsmasq", "manual", "lexicon"
+    ] = Field("none", description="Where DNS records are kept; this version manages none", json_schema_extra=_group("DNS"))
+    dns_ttl: int = Field(
+        300, ge=1, le=86400, description="Time to live of DNS records, in seconds", json_schema_extra=_group("DNS")
+    )
+    ingress_ip: IpAddress | None = Field(
+        None, description="Address that DNS names point to. Unset: detected", json_schema_extra=_group("DNS", "192.168.1.170")
+    )
+    cloudflare_api_token: SecretStr | None = Field(
+        None, description="Scoped API token (Zone: Read, DNS: Edit)", json_schema_extra=_group("DNS")
+    )
+    port_overrides: Mapping[str, Port] = Field(default_factory=dict)
+    image_overrides: Mapping[str, str] = Field(default_factory=dict)
+    service_settings: Mapping[str, str] = Field(default_factory=dict)
+    service_secrets: Mapping[str, SecretStr] = Field(default_factory=dict)
+    sources: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    secret_files: tuple[str, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what `load_settings` passes in."""
+        del settings_cls
+        return (init_settings,)
+
+    @field_validator("services_enabled")
+    @classmethod
+    def _some_service(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("names no service")
+        return value
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        """The pool's lowest and highest port."""
+        low, _, high = self.port_pool.partition("-")
+        return int(low), int(high)
+
+    def source_of(self, key: str) -> str:
+        """Return where a key was set: `.env line 5`, or `.env (default)`."""
+        return self.sources.get(key, ".env (default)")
+
+    def effective(self) -> dict[str, str]:
+        """Return every setting in `.env` form, defaults included, sorted; a given secret reads `(secret)`."""
+        plain = {
+            name.upper(): _text(getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            if field.json_schema_extra
+        }
+        plain |= {key: str(port) for key, port in self.port_overrides.items()}
+        plain |= {f"IMAGE_{s.upper().replace('-', '_')}": image for s, image in self.image_overrides.items()}
+        plain |= self.service_settings
+        plain |= dict.fromkeys(self.service_secrets, MASK)
+        return dict(sorted(plain.items()))
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return MASK
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,47 @@
+"""Writing files so that a reader, a crash or a full disk never sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from autogit.errors import StorageFullError
+
+
+def write_atomic(path: Path, data: bytes, mode: int, *, temporary_dir: Path | None = None) -> None:
+    """Replace `path` with `data` at once and durably (temp file, fsync, rename, fsync of the folder).
+
+    `temporary_dir` (same file system) keeps the temporary file out of a folder that somebody watches. Missing folders
+    are made with mode 0700. Raises StorageFullError naming the path; what was there before is intact.
+    """
+    place = temporary_dir or path.parent
+    temporary: Path | None = None
+    try:
+        for folder in (path.parent, place):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=place)
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as exc:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        raise StorageFullError(
+            f"cannot write {path}: {exc.strerror}", hint="free space or mend the permissions, then run the command again"
+        ) from exc
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
