@@ -52,9 +52,9 @@ async def await_routes(
         checks = await check_routes(spec, root)
         problems = [c.problem for c in checks if c.problem]
         problems += [
-            f"https://{c.route.host} is served with another certificate ({c.probe.serial}) than the one on disk ({serial})"
+            f"https://{c.route.host} is served with another certificate ({c.probe.serial_hex}) than the one on disk ({serial})"
             for c in checks
-            if not c.problem and serial and c.probe.serial != serial
+            if not c.problem and serial and c.probe.serial_hex != serial
         ]
         if not problems or monotonic() >= deadline:
             return problems

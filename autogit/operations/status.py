@@ -112,7 +112,7 @@ def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, Rout
     facts = prepared.facts.certificates.get(prepared.spec.base_domain)
     if facts is None or not facts.version:
         return None
-    served = sorted({c.probe.serial for c in checks.values() if c.probe.serial})
+    served = sorted({c.probe.serial_hex for c in checks.values() if c.probe.serial_hex})
     left = datetime.fromisoformat(facts.not_after) - project.context.clock()
     return CertificateView(
         name=f"*.{prepared.spec.base_domain}",

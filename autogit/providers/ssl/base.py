@@ -1,0 +1,27 @@
+"""The contract of an issuer: a reconciler of certificates that also says what is in its store."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from autogit.model.host import CertificateFacts
+from autogit.providers.base import Reconciler
+
+
+class CertificateProvider(Reconciler):
+    """Issues `certificate/<base domain>` into versioned folders; a version that was written is never written again."""
+
+    provider_type: ClassVar[str] = "ssl"
+    kinds: ClassVar[tuple[str, ...]] = ("certificate",)
+
+    @abstractmethod
+    def facts(self, now: datetime) -> Mapping[str, CertificateFacts]:
+        """Return the newest version of each certificate in the store, by name; reads only."""
+
+    @abstractmethod
+    def root_path(self, base_domain: str) -> Path:
+        """Return the file of the root that signs a domain's certificates; it need not exist."""
