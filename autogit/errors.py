@@ -223,3 +223,16 @@ class ApplyLockHeldError(AutogitError):
     exit_code = 5
     http_status = 409
     retryable = True
+
+
+class StoppedError(AutogitError):
+    """The command was stopped by Ctrl-C; what had landed is recorded, the next `up` goes on from there."""
+
+    code = "stopped"
+    exit_code = 130
+
+
+class NotConfirmedError(AutogitError):
+    """The question was answered with no; nothing was changed."""
+
+    code = "not-confirmed"

@@ -46,10 +46,10 @@ def sealed_resources(root: str) -> int | None:
 
     with open(seal_path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs more than the whole check
         seal = json.load(file)
-    if seal["version"] != _version() or seal["python"] != sys.executable or seal["root"] != os.path.realpath(root):
-        return None
     from autogit.providers.programs import find_program  # noqa: PLC0415
 
+    if seal["version"] != _version() or seal["python"] != find_program("python") or seal["root"] != os.path.realpath(root):
+        return None
     holds = (
         seal["renew_at"] > time() > seal["sealed_at"] - 60
         and seal["host"] == host_signature()

@@ -18,6 +18,7 @@ from autogit.core.verify import await_routes
 from autogit.errors import (
     AutogitError,
     Fault,
+    NotConfirmedError,
     NotReadyError,
     PartialApplyError,
     StalePlanError,
@@ -92,6 +93,11 @@ async def up(
         return await _apply(project, prepared, prepared.plan, request.command, confirm, on_event)
 
 
+def save(path: Path, document: str) -> None:
+    """Write a plan for later, readable by its owner only."""
+    write_atomic(path.absolute(), document.encode(), 0o600)
+
+
 async def drift(project: Project) -> PlanView:
     """Return what differs from the last apply, as a plan of those lines alone."""
     prepared = await prepare(project.engine)
@@ -156,8 +162,17 @@ async def down(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str
         return await _stop(project)
 
 
-async def purge(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Stop everything and remove all that AutoGit made here: state folder and lockfile; `.env` and overrides stay."""
+async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
+    """Stop everything and remove all that AutoGit made here: state folder and lockfile; `.env` and overrides stay.
+
+    `confirmed_name` must be the project's name. Raises UsageError where it is another.
+    """
+    name = project.settings.project_name
+    if confirmed_name != name:
+        raise UsageError(
+            f"nothing was removed: {confirmed_name or 'no name'} is not the name of this project ({name})",
+            hint=f"autogit down --purge --confirm {name}",
+        )
     async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
         messages = await _stop(project)
         shutil.rmtree(project.paths.state)
@@ -189,7 +204,7 @@ async def _apply(
             write_seal(project, prepared)
         return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
     if not confirm(view):
-        raise UsageError("not applied: the question was answered with no")
+        raise NotConfirmedError("not applied: the question was answered with no")
     break_seal(project.paths)
     project.store.keep_previous()
     result = await _carry_out(project, prepared, plan, command, on_event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +36,7 @@ def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
     facts = prepared.facts.certificates[prepared.spec.base_domain]
     return {
         "version": __version__,
-        "python": sys.executable,
+        "python": find_program("python"),
         "root": str(project.paths.root),
         "sealed_at": time(),
         "renew_at": datetime.fromisoformat(facts.renew_at).timestamp(),
@@ -62,7 +61,7 @@ def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
     yield from (Path(certificate.fullchain), Path(certificate.key), project.certificates.root_path(certificate.name))
     yield from (paths.rendered / path for path in prepared.tree.files)
     yield from (Path(s.file) for service in prepared.spec.running for s in service.secrets if s.file)
-    yield from project.settings.secret_files
+    yield from (Path(file) for file in project.settings.secret_files)
 
 
 def _trees(project: Project) -> Sequence[Path]:

@@ -1,0 +1,32 @@
+"""The command line: the ordered list of commands, and nothing else that decides anything."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from autogit.cli import certs, config, doctor, down, drift, init, logs, plan, restart, secrets, services, status, up, version
+
+app = typer.Typer(
+    name="autogit",
+    help="One .env file becomes a running, self-healing, self-hosted GitOps platform, and stays one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+# The order of --help: what one does first comes first.
+for module in (init, up, plan, drift, status, down, restart, logs, services, config, certs, secrets, doctor, version):
+    module.register(app)
+
+
+def run() -> int:
+    """Run the command line and return its exit code; errors have become sentences before they come here."""
+    try:
+        app(prog_name="autogit")
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else 1
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left: nothing more to say, and no complaint at exit
+        return 0
+    return 0

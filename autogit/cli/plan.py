@@ -1,0 +1,38 @@
+"""`autogit plan`: everything that would change, and why; changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autogit.cli.context import Context, command
+
+_CHANGES_PENDING = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @command(app, "plan")
+    def plan(
+        context: Context,
+        out: Annotated[Path | None, typer.Option(help="Save the plan, for up --plan.")] = None,
+        policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
+        exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,  # noqa: FBT002
+    ) -> None:
+        """Show what up would do, line by line, with reasons."""
+        from autogit.cli.parsing import parse_policy, plan_document  # noqa: PLC0415 - start-up cost
+        from autogit.cli.plan_text import plan_lines  # noqa: PLC0415
+        from autogit.operations.platform import plan as make_plan, save  # noqa: PLC0415
+
+        view = context.perform(make_plan(context.open_project(), parse_policy(policy)))
+        context.output.data(view, plan_lines(view, verbose=context.output.verbose))
+        if out:
+            save(out, plan_document(view))
+            context.output.progress(f"Saved. Apply exactly this one: autogit up --plan {out}")
+        elif view.pending and not context.output.json:
+            context.output.progress("Apply with: autogit up        exactly this one: autogit plan --out p.json && autogit up --plan p.json")
+        if exit_code and view.pending:
+            raise typer.Exit(_CHANGES_PENDING)

@@ -1,0 +1,85 @@
+"""A plan and the end of an `up` as a person reads them (ux.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autogit.cli.output import columns
+from autogit.model.views import ChangeView, PlanView, StatusView, UpView
+
+_MARKS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "hold": "!", "noop": " "}
+_WORDS = (("create", "to create"), ("update", "to update"), ("replace", "to replace"), ("delete", "to delete"))
+
+
+def plan_lines(plan: PlanView, *, verbose: bool = False, title: str = "plan") -> Iterator[str]:
+    """Yield a plan: counts, one line a change, notes, published ports."""
+    counts = ", ".join(f"{plan.counts[action]} {words}" for action, words in _WORDS)
+    held = f", {plan.counts['hold']} held" if plan.counts["hold"] else ""
+    yield f"{counts}{held}, {plan.counts['noop']} unchanged    {title} {plan.fingerprint}"
+    if plan.changes:
+        yield ""
+    rows = columns([(_MARKS[c.action], c.address, c.action, c.reason) for c in plan.changes])
+    for line, change in zip(rows, plan.changes, strict=True):
+        yield line
+        if verbose or change.action == "hold":
+            yield from _details(change, fields=verbose)
+    if plan.changed_settings:
+        yield ""
+        yield "Changed settings: " + "; ".join(plan.changed_settings)
+    if plan.notes:
+        yield ""
+    for note in plan.notes:
+        yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"
+    if plan.published_ports:
+        yield "  Published ports: " + ", ".join(f"{number} ({name})" for name, number in plan.published_ports.items()) + "."
+
+
+def _details(change: ChangeView, *, fields: bool) -> Iterator[str]:
+    if change.action == "hold" and change.drift:
+        yield f"      kept as it is. Make it yours: autogit drift --adopt {change.address}"
+        yield f"      or put it back:           autogit drift --revert {change.address}"
+    if not fields:
+        return
+    if change.diff:
+        yield from (f"      {line}" for line in change.diff[2:])
+        return
+    for field in change.fields:
+        yield f"      {field.name}: {field.before} -> {field.after}"
+
+
+def up_lines(result: UpView) -> Iterator[str]:
+    """Yield the end of an `up`: what changed, where everything is, what to do next."""
+    failed = sum(1 for o in result.applied if not o.ok)
+    yield f"Up in {result.seconds:.1f}s: {len(result.applied)} changed, {failed} failed, {result.in_sync} resources in sync."
+    yield from columns([(f"  {u.service}", u.url, u.login) for u in result.urls])
+    if result.certificate:
+        yield f"Certificate of {result.certificate} served on {len(result.urls)} of {len(result.urls)} routes."
+    yield "Next: autogit status; to let curl and browsers trust it: autogit certs trust"
+
+
+def status_lines(status: StatusView) -> Iterator[str]:
+    """Yield the state of the platform."""
+    running = [s for s in status.services if s.status != "unknown" or s.detail.startswith("not running")]
+    last = status.last_apply
+    yield (
+        f"{status.status}    {len(running)} services · {status.routes_probed} routes probed · "
+        f"drift {status.drift or 'none'} · last {last.get('command', 'apply')} {last.get('at', 'never')} {last.get('result', '')}"
+    ).rstrip()
+    if status.lock_holder:
+        yield f"changing now: {status.lock_holder}"
+    if status.pending:
+        yield f"{status.pending} changes pending: autogit plan"
+    yield ""
+    rows = [(s.name, s.status, s.since or "-", s.detail, s.url) for s in running]
+    yield from columns(rows, ("SERVICE", "STATE", "SINCE", "HEALTH", "URL"))
+    certificate = status.certificate
+    if certificate:
+        served = {True: "served = on disk", False: "served is ANOTHER one", None: "not asked"}[certificate.matches]
+        yield ""
+        yield (
+            f"CERTIFICATE {certificate.name}   {certificate.days_left} days left, renews from {certificate.renew_at[:10]}, "
+            f"{served}"
+        )
+    for note in status.notes:
+        if note.level == "warning" or note.message.startswith("unavailable"):
+            yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"

@@ -1,0 +1,83 @@
+"""`autogit up`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autogit.cli.context import Context, command, interactive
+
+if TYPE_CHECKING:
+    from autogit.model.views import PlanView, UpView
+
+_STARTED = perf_counter()
+_CHANGES_PENDING = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @command(app, "up")
+    def up(  # noqa: PLR0913 - one parameter an option
+        context: Context,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,  # noqa: FBT002
+        policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
+        plan: Annotated[Path | None, typer.Option(help="Apply this saved plan and no other.")] = None,
+        lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
+        allow_delete: Annotated[list[str] | None, typer.Option(help="Address that may be deleted.")] = None,
+    ) -> None:
+        """Bring the platform to what .env asks for."""
+        from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file  # noqa: PLC0415 - start-up cost
+        from autogit.operations.platform import UpRequest, up as bring_up  # noqa: PLC0415
+
+        request = UpRequest(
+            policy=parse_policy(policy),
+            expected_fingerprint=read_plan_file(plan) if plan else None,
+            lock_wait_seconds=lock_wait,
+            allow_delete=frozenset(parse_addresses(allow_delete or ())),
+            dry_run=dry_run,
+        )
+        ask = confirmer(context, asked=not (yes or plan))
+        result = context.perform(bring_up(context.open_project(), request, confirm=ask, on_event=context.on_event))
+        show_up(context, result, dry_run=dry_run)
+
+
+def confirmer(context: Context, *, asked: bool):  # type: ignore[no-untyped-def]  # noqa: ANN201 - see below
+    """Return the question before changes: asked of a person, and only where something existing is changed.
+
+    Without a terminal (cron, CI) nobody is asked: the guard protects there.
+    """
+
+    def confirm(view: PlanView) -> bool:
+        from autogit.cli.plan_text import plan_lines  # noqa: PLC0415
+
+        for line in plan_lines(view, verbose=context.output.verbose):
+            context.output.progress(line)
+        context.output.progress("")
+        touched = view.counts["update"] + view.counts["replace"] + view.counts["delete"]
+        return not (asked and touched and interactive()) or typer.confirm("Apply?", err=True)
+
+    return confirm
+
+
+def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:
+    """Write the result of `up`; exits 3 where differences were held."""
+    from autogit.cli.plan_text import plan_lines, up_lines  # noqa: PLC0415 - start-up cost
+
+    output = context.output
+    if dry_run:
+        output.data(result, plan_lines(result.plan, verbose=output.verbose))
+    elif result.applied:
+        output.data(result, up_lines(result))
+    elif not result.plan.counts["hold"]:
+        elapsed = round((perf_counter() - _STARTED) * 1000)
+        output.data(result, [f"Nothing to do ({result.in_sync} resources in sync, {elapsed} ms)."])
+    else:
+        output.data(result, plan_lines(result.plan, verbose=output.verbose))
+    if result.plan.counts["hold"] and not dry_run:
+        output.warning("some differences were left alone, see the lines with ! above: autogit drift")
+        raise typer.Exit(_CHANGES_PENDING)

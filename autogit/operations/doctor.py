@@ -1,0 +1,192 @@
+"""`doctor`: each check looks at one thing, says what it saw, and names one fix; a broken `.env` stops none of the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from autogit.core.lock import apply_lock, find_holder
+from autogit.core.reconcile import prepare
+from autogit.core.store import LockfileStore
+from autogit.errors import AutogitError
+from autogit.model.project import ProjectPaths
+from autogit.model.views import DoctorView, FindingView
+from autogit.operations.project import Project, open_project
+from autogit.providers.host.secret_store import SecretStore
+
+_GIB = 1024**3
+_LEAST_FREE_BYTES = 2 * _GIB
+_LEAST_YEAR = 2026
+_LOCALHOST = ".localhost"
+
+
+async def diagnose(paths: ProjectPaths) -> DoctorView:
+    """Return every finding. Never raises for what it finds."""
+    findings = [*_disk(paths), *_clock(paths), *_lockfile(paths), *_lock(paths), *_identity(paths)]
+    try:
+        project = open_project(paths)
+    except AutogitError as error:
+        findings += _errors("settings", error)
+    else:
+        findings.append(FindingView(check="settings", level="ok", message=f"{paths.env_file.name} and the catalogue are valid"))
+        findings += [finding async for finding in _project(project)]
+    return DoctorView(findings=tuple(findings))
+
+
+async def repair_lockfile(paths: ProjectPaths) -> tuple[str, ...]:
+    """Go back to the last good lockfile; the damaged one is kept aside."""
+    async with apply_lock(paths.apply_lock, "doctor --repair-lockfile"):
+        aside, lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").repair()
+    if aside is None:
+        return (f"{paths.lockfile.name} is sound: nothing to repair",)
+    return (
+        f"{paths.lockfile.name} was damaged and is kept as {aside.name}",
+        f"in force: the last good one ({len(lockfile.entries)} resources)"
+        if lockfile.entries
+        else "there was no good one: an empty one is in force, the next autogit up takes stock",
+    )
+
+
+async def _project(project: Project) -> AsyncIterator[FindingView]:
+    checks: tuple[tuple[str, Callable[[Project], Awaitable[list[FindingView]]]], ...] = (
+        ("platform", _platform),
+        ("names", _names),
+        ("runtime", _runtime),
+        ("certificates", _certificates),
+        ("secrets", _secrets),
+    )
+    for name, check in checks:
+        try:
+            for finding in await check(project):
+                yield finding
+        except AutogitError as error:
+            for finding in _errors(name, error):
+                yield finding
+
+
+async def _platform(project: Project) -> list[FindingView]:
+    prepared = await prepare(project.engine)
+    found = [
+        FindingView(
+            check=note.subject,
+            level="warning" if note.level == "warning" else "ok",
+            message=note.message,
+            fix="choose a smaller SIZE" if note.level == "warning" and note.subject == "size" else "",
+        )
+        for note in prepared.spec.notes
+    ]
+    held, pending = len(prepared.plan.held), len(prepared.plan.pending)
+    if held:
+        found.append(FindingView(check="drift", level="warning", message=f"{held} files were edited by hand", fix="autogit drift"))
+    if pending:
+        found.append(FindingView(check="plan", level="warning", message=f"{pending} changes are pending", fix="autogit up"))
+    if not held and not pending:
+        found.append(FindingView(check="plan", level="ok", message="everything is as .env asks for"))
+    return found
+
+
+async def _names(project: Project) -> list[FindingView]:
+    host = f"api.{project.settings.base_domain}"
+    if host.endswith(_LOCALHOST):
+        message = f"{host} is loopback by definition: curl, git and browsers know, other programs may need libnss-myhostname"
+        return [FindingView(check="names", level="ok", message=message)]
+    try:
+        seen = sorted({str(row[4][0]) for row in socket.getaddrinfo(host, 443)})
+    except OSError:
+        fix = f"add a DNS record, or a line in /etc/hosts: {project.settings.bind_address} {host}"
+        return [FindingView(check="names", level="warning", message=f"{host} does not resolve here", fix=fix)]
+    return [FindingView(check="names", level="ok", message=f"{host} resolves to {', '.join(seen)}")]
+
+
+async def _runtime(project: Project) -> list[FindingView]:
+    health = await project.runtime.health()
+    return [FindingView(check="runtime", level="ok" if health.ok else "error", message=health.detail, fix="" if health.ok else "autogit up")]
+
+
+async def _certificates(project: Project) -> list[FindingView]:
+    domain = project.settings.base_domain
+    facts = project.certificates.facts(project.context.clock()).get(domain)
+    found = []
+    if facts is None:
+        return [FindingView(check="certificates", level="ok", message="none yet", fix="autogit up")]
+    if facts.due:
+        found.append(FindingView(check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit up"))
+    else:
+        found.append(FindingView(check="certificates", level="ok", message=f"{domain} is good until {facts.not_after[:10]}"))
+    health = await project.certificates.health()
+    if not health.ok:
+        fix = "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
+        found.append(FindingView(check="authority", level="error", message=health.detail, fix=fix))
+    return found
+
+
+async def _secrets(project: Project) -> list[FindingView]:
+    health = await project.secrets.health()
+    fix = "" if health.ok else "bring the identity back from your copy (docs/how-to/recover.md)"
+    return [FindingView(check="secrets", level="ok" if health.ok else "error", message=health.detail, fix=fix)]
+
+
+def _disk(paths: ProjectPaths) -> Iterator[FindingView]:
+    free = shutil.disk_usage(paths.root).free
+    enough = free >= _LEAST_FREE_BYTES
+    yield FindingView(
+        check="disk",
+        level="ok" if enough else "error",
+        message=f"{free / _GIB:.1f} GB free",
+        fix="" if enough else f"free at least {_LEAST_FREE_BYTES // _GIB} GB",
+    )
+
+
+def _clock(paths: ProjectPaths) -> Iterator[FindingView]:
+    now = datetime.now(UTC)
+    newest = datetime.fromtimestamp(paths.lockfile.stat().st_mtime, UTC) if paths.lockfile.exists() else now
+    wrong = now.year < _LEAST_YEAR or (newest - now).total_seconds() > 60  # noqa: PLR2004 - a minute of skew
+    yield FindingView(
+        check="clock",
+        level="error" if wrong else "ok",
+        message=f"it is {now:%Y-%m-%d %H:%M} UTC" + (", earlier than the last apply" if wrong else ""),
+        fix="set the clock: timedatectl set-ntp true" if wrong else "",
+    )
+
+
+def _lockfile(paths: ProjectPaths) -> Iterator[FindingView]:
+    try:
+        lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").load()
+    except AutogitError as error:
+        yield FindingView(check="lockfile", level="error", message=error.message, fix="autogit doctor --repair-lockfile")
+    else:
+        yield FindingView(check="lockfile", level="ok", message=f"{len(lockfile.entries)} resources, serial {lockfile.serial}")
+
+
+def _lock(paths: ProjectPaths) -> Iterator[FindingView]:
+    holder = find_holder(paths.apply_lock)
+    if holder:
+        message = f"held by {holder.command} (pid {holder.pid}) since {holder.since}"
+        yield FindingView(check="apply lock", level="warning", message=message, fix="wait for it, or --lock-wait SECONDS")
+    else:
+        yield FindingView(check="apply lock", level="ok", message="free")
+
+
+def _identity(paths: ProjectPaths) -> Iterator[FindingView]:
+    store = SecretStore(paths.secrets_store)
+    path = store.identity_path()
+    if path.exists() or not store.path.exists():
+        message = f"{_short(path)}{'' if path.exists() else ' (made when the first secret is)'}"
+        yield FindingView(check="identity", level="ok", message=message)
+    else:
+        fix = "bring it back from your copy (docs/how-to/recover.md)"
+        yield FindingView(check="identity", level="error", message=f"{_short(path)} is missing", fix=fix)
+
+
+def _short(path: Path) -> str:
+    home = os.path.expanduser("~")
+    return str(path).replace(home, "~", 1) if str(path).startswith(home + os.sep) else str(path)
+
+
+def _errors(check: str, error: AutogitError) -> list[FindingView]:
+    rows = [f"{f.place}: {f.subject} {f.message}" for f in error.faults] or [error.message]
+    return [FindingView(check=check, level="error", message=row, fix=error.hint) for row in rows]
