@@ -48,7 +48,11 @@ def sealed_resources(root: str) -> int | None:
         seal = json.load(file)
     from autogit.providers.programs import find_program  # noqa: PLC0415
 
-    if seal["version"] != _version() or seal["python"] != find_program("python") or seal["root"] != os.path.realpath(root):
+    if (
+        seal["version"] != _version()
+        or seal["python"] != find_program("python")
+        or seal["root"] != os.path.realpath(root)
+    ):
         return None
     holds = (
         seal["renew_at"] > time() > seal["sealed_at"] - 60

@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from autogit.cli import certs, config, doctor, down, drift, init, logs, plan, restart, secrets, services, status, up, version
+from autogit.cli import (
+    certs,
+    config,
+    doctor,
+    down,
+    drift,
+    init,
+    logs,
+    plan,
+    restart,
+    secrets,
+    services,
+    status,
+    up,
+    version,
+)
 
 app = typer.Typer(
     name="autogit",

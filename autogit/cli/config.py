@@ -28,4 +28,6 @@ def register(app: typer.Typer) -> None:
         from autogit.operations.config import show_settings  # noqa: PLC0415 - start-up cost
 
         count = sum(1 for row in show_settings(context.paths) if not row.source.endswith("(default)"))
-        context.output.data({"valid": True, "set": count}, [f"{context.paths.env_file.name} is valid: {count} settings are set."])
+        context.output.data(
+            {"valid": True, "set": count}, [f"{context.paths.env_file.name} is valid: {count} settings are set."]
+        )

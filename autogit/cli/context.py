@@ -64,7 +64,9 @@ class Context:
         try:
             return asyncio.run(work)
         except KeyboardInterrupt as exc:
-            raise StoppedError("stopped by Ctrl-C", hint="autogit up goes on from there; autogit status shows how it is") from exc
+            raise StoppedError(
+                "stopped by Ctrl-C", hint="autogit up goes on from there; autogit status shows how it is"
+            ) from exc
 
 
 def _common(
@@ -118,7 +120,11 @@ def _guarded(context: Context, work: Callable[[], None]) -> None:
     except BrokenPipeError:
         raise
     except Exception as exc:
-        if context.debug or isinstance(exc, typer.Exit | typer.Abort) or type(exc).__module__.startswith(("typer", "click")):
+        if (
+            context.debug
+            or isinstance(exc, typer.Exit | typer.Abort)
+            or type(exc).__module__.startswith(("typer", "click"))
+        ):
             raise
         fault = AutogitError(f"unexpected: {type(exc).__name__}", hint="the same command with --debug shows where")
         context.output.error(fault)

@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
     @command(app, "doctor")
     def doctor(
         context: Context,
-        repair_lockfile: Annotated[bool, typer.Option("--repair-lockfile", help="Go back to the last good lockfile.")] = False,  # noqa: FBT002
+        repair_lockfile: Annotated[
+            bool, typer.Option("--repair-lockfile", help="Go back to the last good lockfile.")
+        ] = False,  # noqa: FBT002
     ) -> None:
         """Check host, settings, lockfile, certificates and processes; exits 1 where something is an error."""
         from autogit.operations.doctor import diagnose, repair_lockfile as repair  # noqa: PLC0415 - start-up cost

@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
     @command(app, "down")
     def down(
         context: Context,
-        purge: Annotated[bool, typer.Option("--purge", help="Also remove all state: secrets, certificates, data.")] = False,  # noqa: FBT002
+        purge: Annotated[
+            bool, typer.Option("--purge", help="Also remove all state: secrets, certificates, data.")
+        ] = False,  # noqa: FBT002
         confirm: Annotated[str, typer.Option(help="With --purge: the project's name, instead of the question.")] = "",
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
     @command(app, "drift")
     def drift(
         context: Context,
-        adopt: Annotated[list[str] | None, typer.Option(help="Edited file to keep: its content becomes the wish.")] = None,
+        adopt: Annotated[
+            list[str] | None, typer.Option(help="Edited file to keep: its content becomes the wish.")
+        ] = None,
         revert: Annotated[list[str] | None, typer.Option(help="Address to put back.")] = None,
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,

@@ -34,7 +34,12 @@ def parse_policy(word: str) -> Policy:
 def plan_document(view: PlanView) -> str:
     """Return what `plan --out` writes."""
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    document = {"schema": _SCHEMA, "fingerprint": view.fingerprint, "created_at": created, "plan": view.model_dump(mode="json")}
+    document = {
+        "schema": _SCHEMA,
+        "fingerprint": view.fingerprint,
+        "created_at": created,
+        "plan": view.model_dump(mode="json"),
+    }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

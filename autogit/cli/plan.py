@@ -33,6 +33,8 @@ def register(app: typer.Typer) -> None:
             save(out, plan_document(view))
             context.output.progress(f"Saved. Apply exactly this one: autogit up --plan {out}")
         elif view.pending and not context.output.json:
-            context.output.progress("Apply with: autogit up        exactly this one: autogit plan --out p.json && autogit up --plan p.json")
+            context.output.progress(
+                "Apply with: autogit up        exactly this one: autogit plan --out p.json && autogit up --plan p.json"
+            )
         if exit_code and view.pending:
             raise typer.Exit(_CHANGES_PENDING)

@@ -31,7 +31,11 @@ def plan_lines(plan: PlanView, *, verbose: bool = False, title: str = "plan") ->
     for note in plan.notes:
         yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"
     if plan.published_ports:
-        yield "  Published ports: " + ", ".join(f"{number} ({name})" for name, number in plan.published_ports.items()) + "."
+        yield (
+            "  Published ports: "
+            + ", ".join(f"{number} ({name})" for name, number in plan.published_ports.items())
+            + "."
+        )
 
 
 def _details(change: ChangeView, *, fields: bool) -> Iterator[str]:

@@ -39,7 +39,9 @@ class Catalogue:
         """Return a service. Raises UsageError naming the nearest one."""
         entry = self.entries.get(name)
         if entry is None:
-            raise UsageError(f"there is no service called {name}{did_you_mean(name, self.entries)}", hint="autogit services list")
+            raise UsageError(
+                f"there is no service called {name}{did_you_mean(name, self.entries)}", hint="autogit services list"
+            )
         return entry
 
 
@@ -86,7 +88,9 @@ def _read_entry(folder: Path, faults: list[Fault]) -> CatalogueEntry | None:
         faults.append(Fault(f"{origin}/service.yml", folder.name, "the folder has no service.yml"))
         return None
     except (OSError, UnicodeDecodeError) as exc:
-        faults.append(Fault(f"{origin}/service.yml", folder.name, f"cannot be read as UTF-8 text: {type(exc).__name__}"))
+        faults.append(
+            Fault(f"{origin}/service.yml", folder.name, f"cannot be read as UTF-8 text: {type(exc).__name__}")
+        )
         return None
     found = [Fault(f"{origin}/service.yml line {line}", folder.name, message) for line, message in source.faults]
     descriptor = None if source.data is None else _validate(source, origin, found)
@@ -124,7 +128,9 @@ def _sentence(error: Any) -> str:
         case "value_error":
             return str(error["ctx"]["error"])
         case _:
-            return str(error["msg"]).removeprefix("Input ").replace("Input should be", "must be").replace("should", "must")
+            return (
+                str(error["msg"]).removeprefix("Input ").replace("Input should be", "must be").replace("should", "must")
+            )
 
 
 def _known_keys(location: Sequence[str | int]) -> Iterator[str]:

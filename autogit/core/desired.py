@@ -82,4 +82,3 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
         payload=ProcessPayload(program, tuple(Address("file", path) for path in restart)),
         replace_on=frozenset({"program", "command", "environment"}),
     )
-

@@ -29,9 +29,7 @@ def normalise(desired: Sequence[Resource], providers: Sequence[Reconciler]) -> l
     return fitted
 
 
-async def observe(
-    providers: Sequence[Reconciler], desired: Sequence[Resource], lockfile: Lockfile
-) -> PlatformState:
+async def observe(providers: Sequence[Reconciler], desired: Sequence[Resource], lockfile: Lockfile) -> PlatformState:
     """Read the world through all providers at once."""
 
     async def one(provider: Reconciler) -> Sequence[Resource]:

@@ -71,15 +71,15 @@ def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, expl
     if seen is None:
         drift = entry is not None and not entry.intended
         reason = "removed behind AutoGit's back" if drift else explain(wish.address) or "not there yet"
-        return Change(
-            wish.address, Action.CREATE, reason, differences({}, wish.attributes), None, wish, drift=drift
-        )
+        return Change(wish.address, Action.CREATE, reason, differences({}, wish.attributes), None, wish, drift=drift)
     fields = differences(seen.attributes, wish.attributes)
     if not fields:
         return Change(wish.address, Action.NOOP, "in sync", (), seen, wish)
     drift = _drifted(wish, seen, entry)
     if drift and wish.user_editable:
-        return Change(wish.address, Action.HOLD, "edited by hand since AutoGit wrote it", fields, seen, wish, drift=True)
+        return Change(
+            wish.address, Action.HOLD, "edited by hand since AutoGit wrote it", fields, seen, wish, drift=True
+        )
     action = Action.REPLACE if wish.replace_on & {f.name for f in fields} else Action.UPDATE
     reason = explain(wish.address) or _reason(fields, drift=drift)
     return Change(wish.address, action, reason, fields, seen, wish, drift=drift)

@@ -96,7 +96,9 @@ class _Allocation:
         number = next(self._free(), None)
         if number is None:
             low, high = self.settings.port_range
-            self.faults.append(Fault(self.settings.source_of("PORT_POOL"), "PORT_POOL", f"{low}-{high} has no free port"))
+            self.faults.append(
+                Fault(self.settings.source_of("PORT_POOL"), "PORT_POOL", f"{low}-{high} has no free port")
+            )
             return 0
         return number
 

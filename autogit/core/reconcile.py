@@ -76,9 +76,7 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
     if spec.certificate.due:
         former = _with_good_certificate(facts, spec)
         counterfactuals[f"certificate: {spec.certificate.due}"] = lambda: build(engine.settings, former)[2]
-    plan = make_plan(
-        desired, state, lockfile, policy, explain=explainer(desired, counterfactuals), notes=spec.notes
-    )
+    plan = make_plan(desired, state, lockfile, policy, explain=explainer(desired, counterfactuals), notes=spec.notes)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
 
 
@@ -91,9 +89,7 @@ async def carry_out(
     recorder.begin(plan.pending, ports=prepared.spec.ports)
     result = await apply_plan(plan, engine.providers, recorder, on_outcome)
     whole = not result.failed and not result.skipped and plan is prepared.plan
-    recorder.finish(
-        command, "failed" if result.failed else "ok", settings=prepared.spec.settings if whole else None
-    )
+    recorder.finish(command, "failed" if result.failed else "ok", settings=prepared.spec.settings if whole else None)
     return result, recorder
 
 

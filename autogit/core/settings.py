@@ -69,11 +69,27 @@ def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInf
     """Return every setting as documented, in the order it is declared; families of keys stand once."""
     own = [_info(name, info) for name, info in Settings.model_fields.items() if info.json_schema_extra]
     families = [
-        SettingInfo("PORT_<SERVICE>", "Ports", "port, 1 to 65535", "", "Host port of a service (PORT_API), or of one of its ports (PORT_TRAEFIK_PING)"),
-        SettingInfo("IMAGE_<SERVICE>", "Services", "image reference", "", "Container image instead of the catalogue's own"),
+        SettingInfo(
+            "PORT_<SERVICE>",
+            "Ports",
+            "port, 1 to 65535",
+            "",
+            "Host port of a service (PORT_API), or of one of its ports (PORT_TRAEFIK_PING)",
+        ),
+        SettingInfo(
+            "IMAGE_<SERVICE>", "Services", "image reference", "", "Container image instead of the catalogue's own"
+        ),
     ]
     services = [
-        SettingInfo(s.name, "Settings of services", "secret" if s.secret else "text", _default(s), s.description, s.secret, d.service)
+        SettingInfo(
+            s.name,
+            "Settings of services",
+            "secret" if s.secret else "text",
+            _default(s),
+            s.description,
+            s.secret,
+            d.service,
+        )
         for d in descriptors
         for s in d.settings
     ]
@@ -82,7 +98,10 @@ def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInf
 
 def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
     """Return the text of `.env.example`: every setting, described, commented out with its default or an example."""
-    lines = ["# Every setting of AutoGit. Copy what you change into .env; all of it is optional.", "# Written by `make docs`."]
+    lines = [
+        "# Every setting of AutoGit. Copy what you change into .env; all of it is optional.",
+        "# Written by `make docs`.",
+    ]
     group = ""
     for info in sorted(known_settings(descriptors), key=lambda i: _GROUPS.index(i.group)):
         if info.group != group:
@@ -110,7 +129,9 @@ def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
             if info.group == group:
                 default = f"`{info.default}`" if info.default else ""
                 owner = f" (service `{info.service}`)" if info.service else ""
-                lines.append(f"| `{info.key}` | {info.type_text.replace('|', 'or')} | {default} | {info.description}{owner} |")
+                lines.append(
+                    f"| `{info.key}` | {info.type_text.replace('|', 'or')} | {default} | {info.description}{owner} |"
+                )
     return "\n".join(lines) + "\n"
 
 
@@ -123,7 +144,14 @@ def _info(name: str, info: FieldInfo) -> SettingInfo:
     default = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
     secret = "SecretStr" in str(info.annotation)
     return SettingInfo(
-        name.upper(), extra["group"], _type_text(name, info), default, info.description or "", secret, "", extra["example"]
+        name.upper(),
+        extra["group"],
+        _type_text(name, info),
+        default,
+        info.description or "",
+        secret,
+        "",
+        extra["example"],
     )
 
 
@@ -175,7 +203,9 @@ def _read_text(env_file: Path) -> str:
     except FileNotFoundError as exc:
         raise NotInitialisedError(f"there is no {name} in {env_file.parent}", hint="autogit init") from exc
     except OSError as exc:
-        raise SettingsError(f"{name} cannot be read: {exc.strerror}", hint=f"mend its permissions: ls -ld {name}") from exc
+        raise SettingsError(
+            f"{name} cannot be read: {exc.strerror}", hint=f"mend its permissions: ls -ld {name}"
+        ) from exc
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -292,7 +322,11 @@ class _Builder:
                 self._fault("SERVICES_ENABLED", f"there is no service called {name}. {guess}")
 
     def _check_ports(self, fields: Mapping[str, Any]) -> None:
-        claims = {"HTTP_PORT": fields.get("http_port"), "HTTPS_PORT": fields.get("https_port"), **fields["port_overrides"]}
+        claims = {
+            "HTTP_PORT": fields.get("http_port"),
+            "HTTPS_PORT": fields.get("https_port"),
+            **fields["port_overrides"],
+        }
         owners: dict[str, str] = {}
         for key, number in claims.items():
             if number is not None:
@@ -320,7 +354,11 @@ def _sentence(error: Any) -> str:
             return str(context["error"])
         case "int_parsing" | "int_type" | "greater_than_equal" | "less_than_equal":
             name = str(error["loc"][0])
-            return "must be a port, a whole number from 1 to 65535" if "port" in name else "must be a whole number from 1 to 86400"
+            return (
+                "must be a port, a whole number from 1 to 65535"
+                if "port" in name
+                else "must be a whole number from 1 to 86400"
+            )
         case "string_pattern_mismatch":
             return "must be lower-case letters, digits and hyphens, beginning with a letter, at most 31"
         case _:

@@ -39,7 +39,8 @@ def build_spec(
     ports, port_notes = allocate_ports(running, settings, facts, lockfile)
     certificate = _certificate(settings, facts, paths)
     services = tuple(
-        _service(entry, needed_by, missing[entry.descriptor.service], ports, settings, paths) for entry, needed_by in chosen
+        _service(entry, needed_by, missing[entry.descriptor.service], ports, settings, paths)
+        for entry, needed_by in chosen
     )
     spec = PlatformSpec(
         project=settings.project_name,

@@ -14,7 +14,14 @@ def serialise(value: Any) -> str:
     """Return a value as JSON, which is YAML too (YAML 1.2, section 1.3): no value can break out of its place."""
     if isinstance(value, StrictUndefined):
         str(value)  # raises UndefinedError with the variable's name
-    return json.dumps(value, ensure_ascii=False, sort_keys=True).replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x7f", "\\u007f").replace("\ufeff", "\\ufeff")
+    return (
+        json.dumps(value, ensure_ascii=False, sort_keys=True)
+        .replace("\x85", "\\u0085")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+        .replace("\x7f", "\\u007f")
+        .replace("\ufeff", "\\ufeff")
+    )
 
 
 @lru_cache(maxsize=1)

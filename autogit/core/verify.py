@@ -35,17 +35,13 @@ async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float
 
     async def one(route: Route) -> RouteCheck:
         path = _path(spec, route)
-        probe = await asyncio.to_thread(
-            https_probe, spec.bind_address, port, route.host, root, path, timeout_seconds
-        )
+        probe = await asyncio.to_thread(https_probe, spec.bind_address, port, route.host, root, path, timeout_seconds)
         return RouteCheck(route, probe, _problem(route, probe))
 
     return tuple(await asyncio.gather(*(one(route) for route in spec.routes)))
 
 
-async def await_routes(
-    spec: PlatformSpec, root: Path, serial: str, *, budget_seconds: float = 15.0
-) -> Sequence[str]:
+async def await_routes(spec: PlatformSpec, root: Path, serial: str, *, budget_seconds: float = 15.0) -> Sequence[str]:
     """Wait until every route answers with the certificate of that serial; return what is still wrong, sentences."""
     deadline = monotonic() + budget_seconds
     while True:

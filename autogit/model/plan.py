@@ -94,7 +94,12 @@ class Plan:
     def fingerprint(self) -> str:
         """Twelve hex digits that name this plan and no other: equal input gives an equal fingerprint."""
         rows = [
-            [str(c.address), c.action.value, c.before.spec_hash if c.before else "", c.after.spec_hash if c.after else ""]
+            [
+                str(c.address),
+                c.action.value,
+                c.before.spec_hash if c.before else "",
+                c.after.spec_hash if c.after else "",
+            ]
             for c in self.changes
         ]
         return digest([self.policy.value, rows])[:12]

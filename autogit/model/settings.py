@@ -135,16 +135,20 @@ class Settings(BaseSettings):
         json_schema_extra=_group("TLS"),
     )
     acme_email: Annotated[str, BeforeValidator(_email)] | None = Field(
-        None, description="Address that a public authority may write to", json_schema_extra=_group("TLS", "admin@example.org")
+        None,
+        description="Address that a public authority may write to",
+        json_schema_extra=_group("TLS", "admin@example.org"),
     )
-    dns_provider: Literal[
-        "none", "cloudflare", "route53", "google", "rfc2136", "dnsmasq", "manual", "lexicon"
-    ] = Field("none", description="Where DNS records are kept; this version manages none", json_schema_extra=_group("DNS"))
+    dns_provider: Literal["none", "cloudflare", "route53", "google", "rfc2136", "dnsmasq", "manual", "lexicon"] = Field(
+        "none", description="Where DNS records are kept; this version manages none", json_schema_extra=_group("DNS")
+    )
     dns_ttl: int = Field(
         300, ge=1, le=86400, description="Time to live of DNS records, in seconds", json_schema_extra=_group("DNS")
     )
     ingress_ip: IpAddress | None = Field(
-        None, description="Address that DNS names point to. Unset: detected", json_schema_extra=_group("DNS", "192.168.1.170")
+        None,
+        description="Address that DNS names point to. Unset: detected",
+        json_schema_extra=_group("DNS", "192.168.1.170"),
     )
     cloudflare_api_token: SecretStr | None = Field(
         None, description="Scoped API token (Zone: Read, DNS: Edit)", json_schema_extra=_group("DNS")
@@ -158,7 +162,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing but what `load_settings` passes in."""
         del settings_cls

@@ -32,7 +32,9 @@ async def diagnose(paths: ProjectPaths) -> DoctorView:
     except AutogitError as error:
         findings += _errors("settings", error)
     else:
-        findings.append(FindingView(check="settings", level="ok", message=f"{paths.env_file.name} and the catalogue are valid"))
+        findings.append(
+            FindingView(check="settings", level="ok", message=f"{paths.env_file.name} and the catalogue are valid")
+        )
         findings += [finding async for finding in _project(project)]
     return DoctorView(findings=tuple(findings))
 
@@ -81,9 +83,15 @@ async def _platform(project: Project) -> list[FindingView]:
     ]
     held, pending = len(prepared.plan.held), len(prepared.plan.pending)
     if held:
-        found.append(FindingView(check="drift", level="warning", message=f"{held} files were edited by hand", fix="autogit drift"))
+        found.append(
+            FindingView(
+                check="drift", level="warning", message=f"{held} files were edited by hand", fix="autogit drift"
+            )
+        )
     if pending:
-        found.append(FindingView(check="plan", level="warning", message=f"{pending} changes are pending", fix="autogit up"))
+        found.append(
+            FindingView(check="plan", level="warning", message=f"{pending} changes are pending", fix="autogit up")
+        )
     if not held and not pending:
         found.append(FindingView(check="plan", level="ok", message="everything is as .env asks for"))
     return found
@@ -92,7 +100,9 @@ async def _platform(project: Project) -> list[FindingView]:
 async def _names(project: Project) -> list[FindingView]:
     host = f"api.{project.settings.base_domain}"
     if host.endswith(_LOCALHOST):
-        message = f"{host} is loopback by definition: curl, git and browsers know, other programs may need libnss-myhostname"
+        message = (
+            f"{host} is loopback by definition: curl, git and browsers know, other programs may need libnss-myhostname"
+        )
         return [FindingView(check="names", level="ok", message=message)]
     try:
         seen = sorted({str(row[4][0]) for row in socket.getaddrinfo(host, 443)})
@@ -104,7 +114,14 @@ async def _names(project: Project) -> list[FindingView]:
 
 async def _runtime(project: Project) -> list[FindingView]:
     health = await project.runtime.health()
-    return [FindingView(check="runtime", level="ok" if health.ok else "error", message=health.detail, fix="" if health.ok else "autogit up")]
+    return [
+        FindingView(
+            check="runtime",
+            level="ok" if health.ok else "error",
+            message=health.detail,
+            fix="" if health.ok else "autogit up",
+        )
+    ]
 
 
 async def _certificates(project: Project) -> list[FindingView]:
@@ -114,9 +131,13 @@ async def _certificates(project: Project) -> list[FindingView]:
     if facts is None:
         return [FindingView(check="certificates", level="ok", message="none yet", fix="autogit up")]
     if facts.due:
-        found.append(FindingView(check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit up"))
+        found.append(
+            FindingView(check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit up")
+        )
     else:
-        found.append(FindingView(check="certificates", level="ok", message=f"{domain} is good until {facts.not_after[:10]}"))
+        found.append(
+            FindingView(check="certificates", level="ok", message=f"{domain} is good until {facts.not_after[:10]}")
+        )
     health = await project.certificates.health()
     if not health.ok:
         fix = "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
@@ -157,16 +178,22 @@ def _lockfile(paths: ProjectPaths) -> Iterator[FindingView]:
     try:
         lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").load()
     except AutogitError as error:
-        yield FindingView(check="lockfile", level="error", message=error.message, fix="autogit doctor --repair-lockfile")
+        yield FindingView(
+            check="lockfile", level="error", message=error.message, fix="autogit doctor --repair-lockfile"
+        )
     else:
-        yield FindingView(check="lockfile", level="ok", message=f"{len(lockfile.entries)} resources, serial {lockfile.serial}")
+        yield FindingView(
+            check="lockfile", level="ok", message=f"{len(lockfile.entries)} resources, serial {lockfile.serial}"
+        )
 
 
 def _lock(paths: ProjectPaths) -> Iterator[FindingView]:
     holder = find_holder(paths.apply_lock)
     if holder:
         message = f"held by {holder.command} (pid {holder.pid}) since {holder.since}"
-        yield FindingView(check="apply lock", level="warning", message=message, fix="wait for it, or --lock-wait SECONDS")
+        yield FindingView(
+            check="apply lock", level="warning", message=message, fix="wait for it, or --lock-wait SECONDS"
+        )
     else:
         yield FindingView(check="apply lock", level="ok", message="free")
 

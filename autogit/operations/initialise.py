@@ -128,7 +128,9 @@ def _rows(answers: Mapping[str, str], catalogue: Catalogue) -> Iterator[WrittenK
         yield WrittenKey(key="ACME_EMAIL", value=answers["ACME_EMAIL"], reason="as you said")
     yield WrittenKey(key="CERT_ISSUER", value="local", reason="AutoGit's own authority: nothing to register")
     yield WrittenKey(key="RUNTIME", value="embedded", reason=why)
-    yield WrittenKey(key="SERVICES_ENABLED", value=",".join(DEFAULT_SERVICES), reason="what cannot run here is left out and listed")
+    yield WrittenKey(
+        key="SERVICES_ENABLED", value=",".join(DEFAULT_SERVICES), reason="what cannot run here is left out and listed"
+    )
     size, reason = _size(catalogue)
     yield WrittenKey(key="SIZE", value=size, reason=reason)
 

@@ -76,9 +76,7 @@ async def plan(project: Project, policy: Policy = Policy.SYNC) -> PlanView:
     return present.plan_view(await prepare(project.engine, policy))
 
 
-async def up(
-    project: Project, request: UpRequest, *, confirm: Confirm = always, on_event: OnEvent = ignore
-) -> UpView:
+async def up(project: Project, request: UpRequest, *, confirm: Confirm = always, on_event: OnEvent = ignore) -> UpView:
     """Bring the platform to what `.env` asks for, and prove it.
 
     Raises StalePlanError, UnsafePlanError, ApplyLockHeldError before anything is changed; NotReadyError or
@@ -104,9 +102,7 @@ async def drift(project: Project) -> PlanView:
     return present.plan_view(prepared, _drifted(prepared.plan))
 
 
-async def adopt(
-    project: Project, addresses: Collection[Address], *, lock_wait_seconds: float = 0.0
-) -> tuple[str, ...]:
+async def adopt(project: Project, addresses: Collection[Address], *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
     """Make hand edits the wish: each edited file is copied to overrides/files/, which wins from now on."""
     async with apply_lock(project.paths.apply_lock, "drift --adopt", wait_seconds=lock_wait_seconds):
         prepared = await prepare(project.engine)
@@ -224,9 +220,7 @@ async def _apply(
     )
 
 
-async def _carry_out(
-    project: Project, prepared: Prepared, plan: Plan, command: str, on_event: OnEvent
-) -> ApplyResult:
+async def _carry_out(project: Project, prepared: Prepared, plan: Plan, command: str, on_event: OnEvent) -> ApplyResult:
     total, landed = len(plan.pending), 0
 
     def on_outcome(outcome: Outcome) -> None:
@@ -273,7 +267,9 @@ def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[st
     kind = NotReadyError if problems or isinstance(first, NotReadyError) else PartialApplyError
     raise kind(
         f"{landed} changes were applied, {len(failed) or len(problems)} failed; the rest of the platform stays up",
-        hint=(first.hint if first and first.hint else "autogit status; autogit logs; then autogit up goes on from here"),
+        hint=(
+            first.hint if first and first.hint else "autogit status; autogit logs; then autogit up goes on from here"
+        ),
         faults=faults,
         context=[redact(line, values) for line in context],
     )

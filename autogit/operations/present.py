@@ -70,7 +70,9 @@ def outcome_view(outcome: Outcome) -> OutcomeView:
 
 def urls(spec: PlatformSpec) -> tuple[UrlView, ...]:
     """Return where each routed service is reached from outside, and how to log in."""
-    return tuple(UrlView(service=r.service, url=route_url(spec, r.host), login=_login(spec, r.service)) for r in spec.routes)
+    return tuple(
+        UrlView(service=r.service, url=route_url(spec, r.host), login=_login(spec, r.service)) for r in spec.routes
+    )
 
 
 def route_url(spec: PlatformSpec, host: str) -> str:

@@ -17,7 +17,8 @@ def _platform(size, port):
 
 def test_each_resource_names_the_settings_that_move_it_and_no_others():
     explain = explainer(
-        _platform("team", 2), {"SIZE homelab -> team": lambda: _platform("homelab", 2), "PORT": lambda: _platform("team", 1)}
+        _platform("team", 2),
+        {"SIZE homelab -> team": lambda: _platform("homelab", 2), "PORT": lambda: _platform("team", 1)},
     )
     assert explain(Address("process", "api")) == "SIZE homelab -> team; PORT"
     assert explain(Address("file", "routes")) == "PORT"
@@ -25,7 +26,9 @@ def test_each_resource_names_the_settings_that_move_it_and_no_others():
 
 
 def test_a_resource_that_is_gone_has_a_cause_too():
-    explain = explainer(_platform("s", 1), {"without x": lambda: [*_platform("s", 1), Resource(Address("process", "x"), {})]})
+    explain = explainer(
+        _platform("s", 1), {"without x": lambda: [*_platform("s", 1), Resource(Address("process", "x"), {})]}
+    )
     assert explain(Address("process", "x")) == "without x"
 
 

@@ -74,9 +74,7 @@ worlds = st.dictionaries(names, st.integers(0, 2))
 @given(wished=worlds, seen=worlds, recorded=worlds, policy=st.sampled_from(Policy))
 def test_a_plan_deletes_only_what_the_lockfile_owns_and_repeats_itself(wished, seen, recorded, policy):
     def build(world):
-        return [
-            Resource(Address.parse(a), {"v": v}, user_editable=a.startswith("file")) for a, v in world.items()
-        ]
+        return [Resource(Address.parse(a), {"v": v}, user_editable=a.startswith("file")) for a, v in world.items()]
 
     state = PlatformState({r.address: r for r in build(seen)})
     lockfile = Lockfile(entries={r.address: LockEntry(r.address, r.attributes) for r in build(recorded)})

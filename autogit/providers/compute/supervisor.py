@@ -248,7 +248,11 @@ class Supervisor:
         ended = subprocess.run(
             command,
             cwd=self._dir,
-            env={name: os.environ[name] for name in ("PATH", "HOME", "LANG", "AUTOGIT_IDENTITY_FILE") if name in os.environ},
+            env={
+                name: os.environ[name]
+                for name in ("PATH", "HOME", "LANG", "AUTOGIT_IDENTITY_FILE")
+                if name in os.environ
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

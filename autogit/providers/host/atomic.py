@@ -35,7 +35,8 @@ def write_atomic(path: Path, data: bytes, mode: int, *, temporary_dir: Path | No
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
         raise StorageFullError(
-            f"cannot write {path}: {exc.strerror}", hint="free space or mend the permissions, then run the command again"
+            f"cannot write {path}: {exc.strerror}",
+            hint="free space or mend the permissions, then run the command again",
         ) from exc
 
 

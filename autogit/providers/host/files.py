@@ -76,7 +76,9 @@ class HostFiles(Reconciler):
             try:
                 former = path.read_bytes()
             except OSError as exc:
-                raise StorageFullError(f"cannot read {path}: {exc.strerror}", hint=f"mend its permissions: {path}") from exc
+                raise StorageFullError(
+                    f"cannot read {path}: {exc.strerror}", hint=f"mend its permissions: {path}"
+                ) from exc
             write_atomic(_kept_path(self.context.paths, address), former, 0o600)
 
     def _remove(self, path: Path) -> None:

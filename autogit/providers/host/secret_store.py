@@ -62,7 +62,9 @@ class SecretStore:
                 hint=f"bring the right identity back, or set {IDENTITY_VARIABLE}; nothing was changed",
             ) from exc
         except OSError as exc:
-            raise SecretStoreError(f"{self.path.name} cannot be read: {exc.strerror}", hint="mend its permissions") from exc
+            raise SecretStoreError(
+                f"{self.path.name} cannot be read: {exc.strerror}", hint="mend its permissions"
+            ) from exc
         return self._parse(plain)
 
     def save(self, secrets: Mapping[str, str]) -> None:
@@ -82,7 +84,9 @@ class SecretStore:
                 raise SecretStoreError(f"{self.path.name} was written by a newer AutoGit", hint="upgrade AutoGit")
             return {str(name): str(value) for name, value in body["secrets"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            raise SecretStoreError(f"{self.path.name} holds something else than secrets", hint="restore a backup") from exc
+            raise SecretStoreError(
+                f"{self.path.name} holds something else than secrets", hint="restore a backup"
+            ) from exc
 
     def _identity(self) -> pyrage.x25519.Identity:
         path = self.identity_path()

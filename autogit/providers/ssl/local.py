@@ -156,7 +156,9 @@ class LocalIssuer(CertificateProvider):
             for version in self._versions(wish.name)[:-_VERSIONS_KEPT]:
                 shutil.rmtree(folder / f"v{version}")
         except OSError as exc:
-            raise StorageFullError(f"cannot write {folder}: {exc.strerror}", hint="free space, then autogit up") from exc
+            raise StorageFullError(
+                f"cannot write {folder}: {exc.strerror}", hint="free space, then autogit up"
+            ) from exc
 
     def _attributes(self, name: str, leaf: x509.Certificate) -> dict[str, Value]:
         life = leaf.not_valid_after_utc - leaf.not_valid_before_utc

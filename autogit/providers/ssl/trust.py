@@ -41,7 +41,9 @@ def install_root(
         program = shutil.which(command[0])
         if program and Path(folder).is_dir():
             return _install(root, Path(folder) / store_name(base_domain), (program, *command[1:]), system)
-    raise CertificateError("local: no certificate store of a known kind is here", hint="autogit certs trust shows how by hand")
+    raise CertificateError(
+        "local: no certificate store of a known kind is here", hint="autogit certs trust shows how by hand"
+    )
 
 
 def store_name(base_domain: str) -> str:
@@ -55,7 +57,11 @@ def _install(root: Path, target: Path, command: tuple[str, ...], system: str) ->
         target.chmod(0o644)
         subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
     except PermissionError as exc:
-        raise CertificateError(f"local: {target.parent} needs more rights", hint="sudo autogit certs trust --install") from exc
+        raise CertificateError(
+            f"local: {target.parent} needs more rights", hint="sudo autogit certs trust --install"
+        ) from exc
     except (OSError, subprocess.SubprocessError) as exc:
-        raise CertificateError(f"local: {Path(command[0]).name} failed", hint="autogit certs trust shows how by hand") from exc
+        raise CertificateError(
+            f"local: {Path(command[0]).name} failed", hint="autogit certs trust shows how by hand"
+        ) from exc
     return (f"{system}: {target} installed, {Path(command[0]).name} ran",)

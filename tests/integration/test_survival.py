@@ -1,0 +1,77 @@
+"""SIGKILL at random instants: the next `up` converges and the lockfile is readable each time.
+
+A short seeded sample runs in `make test`; `make soak` runs the long form and prints its figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import statistics
+import time
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def _converges_after_kills(installation, kills, seed):
+    """Kill `up` at random moments of a first apply and of changes; every next `up` must converge."""
+    dice = random.Random(seed)
+    started = time.monotonic()
+    installation.run("up")
+    longest = time.monotonic() - started
+    sizes = ["minimal", "homelab"]
+    for turn in range(kills):
+        if turn % 3 == 0:
+            installation.run("down")
+        installation.set(
+            SIZE=sizes[turn % 2], HTTP_PORT=None if turn % 4 == 0 else installation.lockfile["ports"]["traefik/http"]
+        )
+        victim = installation.start("up", "--yes")
+        time.sleep(dice.uniform(0.02, longest))
+        victim.send_signal(signal.SIGKILL)
+        victim.communicate()
+        lock = installation.root / "autogit.lock.json"
+        assert json.loads(lock.read_text())["schema"] == 1
+        done = installation.run("up", "--yes", expect=None)
+        assert done.returncode == 0, f"turn {turn}, seed {seed}: {done.stdout}\n{done.stderr}"
+        again = installation.run("up", "--policy", "sync")
+        assert "Nothing to do" in again.stdout, f"turn {turn}: {again.stdout}"
+        assert installation.probe("api.autogit.localhost", "/healthz").status == 200
+
+
+def test_up_survives_sigkill_at_a_few_random_instants(installation):
+    _converges_after_kills(installation, kills=3, seed=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+def test_up_survives_sigkill_at_fifty_random_instants(installation):
+    _converges_after_kills(installation, kills=50, seed=20261124)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_each_process_killed_ten_times_is_back_and_healthy(installation, capsys):
+    installation.run("up")
+    for service in ("api", "traefik"):
+        seconds = []
+        for _ in range(10):
+            pid = installation.process_pid(service)
+            os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            while (
+                installation.process_pid(service) in (0, pid)
+                or installation.probe("api.autogit.localhost", "/healthz").status != 200
+            ):
+                assert time.monotonic() - began < 60, f"{service} did not come back"
+                time.sleep(0.02)
+            seconds.append(time.monotonic() - began)
+            time.sleep(1)
+        with capsys.disabled():
+            print(f"\n{service}: killed 10 times, back and healthy in {statistics.median(seconds):.2f} s (median), "
+                  f"{max(seconds):.2f} s (longest)")  # fmt: skip
+    assert installation.json("status")["status"] == "healthy"
