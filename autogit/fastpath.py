@@ -42,11 +42,11 @@ def sealed_resources(root: str) -> int | None:
     seal_path = os.path.join(root, ".autogit", "in-sync.json")
     if not os.path.exists(seal_path):
         return None
-    import json  # noqa: PLC0415  # 4 ms that a project without a seal need not pay
+    import json
 
-    with open(seal_path, encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs more than the whole check
+    with open(seal_path, encoding="utf-8") as file:
         seal = json.load(file)
-    from autogit.providers.programs import find_program  # noqa: PLC0415
+    from autogit.providers.programs import find_program
 
     if (
         seal["version"] != _version()
@@ -70,7 +70,7 @@ def sealed_resources(root: str) -> int | None:
 def file_digest(path: str) -> str:
     """SHA-256 (hex) of a file's bytes and its permission bits; "absent" where there is no file."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             return _sha256(file.read() + b"%o" % mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -93,13 +93,13 @@ def host_signature() -> str:
 
 
 def environment() -> dict[str, str]:
-    """The environment variables that AutoGit reads."""
+    """Return the environment variables that AutoGit reads."""
     return {name: os.environ.get(name, "") for name in ("AUTOGIT_IDENTITY_FILE", "HOME")}
 
 
 def _processes_answer(socket_path: str, expected: list[list[str | int]]) -> bool:
-    from autogit.providers.compute.supervisor_wire import process_states  # noqa: PLC0415
-    from autogit.providers.probe import http_status  # noqa: PLC0415
+    from autogit.providers.compute.supervisor_wire import process_states
+    from autogit.providers.probe import http_status
 
     states = process_states(socket_path, PROBE_SECONDS)
     if states is None or sorted(name for name, *_ in states) != sorted(str(row[0]) for row in expected):
@@ -112,7 +112,7 @@ def _processes_answer(socket_path: str, expected: list[list[str | int]]) -> bool
 
 
 def _lock_is_held(path: str) -> bool:
-    import fcntl  # noqa: PLC0415
+    import fcntl
 
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -128,12 +128,12 @@ def _lock_is_held(path: str) -> bool:
 
 
 def _sha256(data: bytes) -> str:
-    from hashlib import sha256  # noqa: PLC0415
+    from hashlib import sha256
 
     return sha256(data).hexdigest()
 
 
 def _version() -> str:
-    from autogit import __version__  # noqa: PLC0415
+    from autogit import __version__
 
     return __version__

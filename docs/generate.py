@@ -61,7 +61,7 @@ class CommandPage:
 
 def build_pages() -> dict[str, str]:
     """Return each generated file's path (below the repository's root) and text."""
-    from autogit.core.settings import env_example, settings_reference  # noqa: PLC0415 - loads pydantic
+    from autogit.core.settings_reference import env_example, settings_reference  # noqa: PLC0415 - loads pydantic
 
     descriptors = list_descriptors()
     return {

@@ -14,13 +14,21 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Certificates.", no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(group, name="certs")
 
+    @command(group, "root")
+    def root(context: Context) -> None:
+        """Write the path of the platform's root certificate, for curl --cacert."""
+        from autogit.operations.certs import trust as explain
+
+        path, _ = explain(context.open_project(), install=False)
+        context.output.data({"root": str(path)}, [str(path)])
+
     @command(group, "trust")
     def trust(
         context: Context,
-        install: Annotated[bool, typer.Option("--install", help="Put the root into this system's store.")] = False,  # noqa: FBT002
+        install: Annotated[bool, typer.Option("--install", help="Put the root into this system's store.")] = False,
     ) -> None:
         """Show how to trust the platform's root certificate, or install it."""
-        from autogit.operations.certs import trust as explain  # noqa: PLC0415 - start-up cost
+        from autogit.operations.certs import trust as explain
 
-        root, lines = explain(context.open_project(), install=install)
-        context.output.data({"root": str(root), "messages": list(lines)}, lines)
+        path, lines = explain(context.open_project(), install=install)
+        context.output.data({"root": str(path), "messages": list(lines)}, lines)

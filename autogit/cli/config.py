@@ -15,8 +15,8 @@ def register(app: typer.Typer) -> None:
     @command(group, "show")
     def show(context: Context) -> None:
         """Show every setting, where it comes from, secrets masked."""
-        from autogit.cli.output import columns  # noqa: PLC0415 - start-up cost
-        from autogit.operations.config import show_settings  # noqa: PLC0415
+        from autogit.cli.output import columns
+        from autogit.operations.config import show_settings
 
         rows = show_settings(context.paths)
         document = {r.key: {"value": r.value, "source": r.source} for r in rows}
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     @command(group, "validate")
     def validate(context: Context) -> None:
         """Check .env and the service folders; exits 2 with every fault."""
-        from autogit.operations.config import show_settings  # noqa: PLC0415 - start-up cost
+        from autogit.operations.config import show_settings
 
         count = sum(1 for row in show_settings(context.paths) if not row.source.endswith("(default)"))
         context.output.data(

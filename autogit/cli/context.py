@@ -45,13 +45,13 @@ class Context:
     @property
     def paths(self) -> ProjectPaths:
         """The project's paths."""
-        from autogit.operations.project import project_paths  # noqa: PLC0415 - start-up cost
+        from autogit.operations.project import project_paths
 
         return project_paths(self.project_dir, self.env_file)
 
     def open_project(self) -> Project:
         """Load settings, catalogue and providers; providers report progress to stderr."""
-        from autogit.operations.project import open_project  # noqa: PLC0415 - start-up cost
+        from autogit.operations.project import open_project
 
         return open_project(self.paths, lambda address, text: self.output.progress(f"{address}  {text}"))
 
@@ -73,10 +73,10 @@ def _common(
     format: Annotated[Format, typer.Option(help="How data is written to stdout.")] = Format.TABLE,  # noqa: A002
     env_file: Annotated[Path | None, typer.Option(help="Settings file (default: .env in the project).")] = None,
     project_dir: Annotated[Path | None, typer.Option(help="Project folder (default: here).")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,  # noqa: FBT002
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,  # noqa: FBT002
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colour (also: NO_COLOR).")] = False,  # noqa: FBT002
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: FBT002
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colour (also: NO_COLOR).")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> Context:
     """Build the context of the common options."""
     plain = no_color or bool(os.environ.get("NO_COLOR"))
@@ -101,7 +101,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
 
         wrapper.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in keyword}
-        del wrapper.__wrapped__  # type: ignore[attr-defined]  # Typer would read the inner signature
+        del wrapper.__wrapped__  # Typer would read the inner signature
         app.command(name)(wrapper)
         return function
 

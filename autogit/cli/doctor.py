@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autogit.cli.context import Context, command
+
+if TYPE_CHECKING:
+    from autogit.model.views import DoctorView
 
 
 def register(app: typer.Typer) -> None:
@@ -17,10 +21,11 @@ def register(app: typer.Typer) -> None:
         context: Context,
         repair_lockfile: Annotated[
             bool, typer.Option("--repair-lockfile", help="Go back to the last good lockfile.")
-        ] = False,  # noqa: FBT002
+        ] = False,
     ) -> None:
         """Check host, settings, lockfile, certificates and processes; exits 1 where something is an error."""
-        from autogit.operations.doctor import diagnose, repair_lockfile as repair  # noqa: PLC0415 - start-up cost
+        from autogit.operations.doctor import diagnose
+        from autogit.operations.doctor import repair_lockfile as repair
 
         if repair_lockfile:
             messages = context.perform(repair(context.paths))
@@ -32,7 +37,7 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(1)
 
 
-def _lines(context: Context, view):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - DoctorView loads pydantic
+def _lines(context: Context, view: DoctorView) -> Iterator[str]:
     for finding in view.findings:
         yield f"{context.output.paint_state(finding.level):8} {finding.check}: {finding.message}"
         if finding.fix:

@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
         context: Context,
         purge: Annotated[
             bool, typer.Option("--purge", help="Also remove all state: secrets, certificates, data.")
-        ] = False,  # noqa: FBT002
+        ] = False,
         confirm: Annotated[str, typer.Option(help="With --purge: the project's name, instead of the question.")] = "",
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
         """Stop the platform."""
-        from autogit.operations import platform  # noqa: PLC0415 - start-up cost
+        from autogit.operations import platform
 
         project = context.open_project()
         if purge:

@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option(help="Edited file to keep: its content becomes the wish.")
         ] = None,
         revert: Annotated[list[str] | None, typer.Option(help="Address to put back.")] = None,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
         """Show what differs from the last apply (exit 3 where something does); adopt or revert it."""
-        from autogit.cli.parsing import parse_addresses  # noqa: PLC0415 - start-up cost
-        from autogit.cli.plan_text import plan_lines  # noqa: PLC0415
-        from autogit.cli.up import confirmer, show_up  # noqa: PLC0415
-        from autogit.operations import platform  # noqa: PLC0415
+        from autogit.cli.parsing import parse_addresses
+        from autogit.cli.plan_text import plan_lines
+        from autogit.cli.up import confirmer, show_up
+        from autogit.operations import platform
 
         project = context.open_project()
         if adopt:

@@ -15,10 +15,10 @@ def register(app: typer.Typer) -> None:
     @command(app, "init")
     def init(
         context: Context,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take the defaults.")] = False,  # noqa: FBT002
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take the defaults.")] = False,
     ) -> None:
         """Write .env for this host; keys that are there already are kept."""
-        from autogit.operations.initialise import initialise  # noqa: PLC0415 - start-up cost
+        from autogit.operations.initialise import initialise
 
         answers: dict[str, str] = {}
         if not yes and interactive() and not context.paths.env_file.exists():

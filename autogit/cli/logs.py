@@ -16,11 +16,11 @@ def register(app: typer.Typer) -> None:
     def logs(
         context: Context,
         services: Annotated[list[str] | None, typer.Argument(help="Services (default: all).")] = None,
-        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,  # noqa: FBT002
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
         lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines of each service.")] = 50,
     ) -> None:
         """Show the last log lines of services."""
-        from autogit.operations.logs import follow_logs, read_logs  # noqa: PLC0415 - start-up cost
+        from autogit.operations.logs import follow_logs, read_logs
 
         project = context.open_project()
         entries = context.perform(read_logs(project, services or (), lines))

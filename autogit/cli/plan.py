@@ -20,12 +20,13 @@ def register(app: typer.Typer) -> None:
         context: Context,
         out: Annotated[Path | None, typer.Option(help="Save the plan, for up --plan.")] = None,
         policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
-        exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,  # noqa: FBT002
+        exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,
     ) -> None:
         """Show what up would do, line by line, with reasons."""
-        from autogit.cli.parsing import parse_policy, plan_document  # noqa: PLC0415 - start-up cost
-        from autogit.cli.plan_text import plan_lines  # noqa: PLC0415
-        from autogit.operations.platform import plan as make_plan, save  # noqa: PLC0415
+        from autogit.cli.parsing import parse_policy, plan_document
+        from autogit.cli.plan_text import plan_lines
+        from autogit.operations.platform import plan as make_plan
+        from autogit.operations.platform import save
 
         view = context.perform(make_plan(context.open_project(), parse_policy(policy)))
         context.output.data(view, plan_lines(view, verbose=context.output.verbose))

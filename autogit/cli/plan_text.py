@@ -31,11 +31,8 @@ def plan_lines(plan: PlanView, *, verbose: bool = False, title: str = "plan") ->
     for note in plan.notes:
         yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"
     if plan.published_ports:
-        yield (
-            "  Published ports: "
-            + ", ".join(f"{number} ({name})" for name, number in plan.published_ports.items())
-            + "."
-        )
+        ports = ", ".join(f"{number} ({name})" for name, number in plan.published_ports.items())
+        yield f"  Published ports: {ports}."
 
 
 def _details(change: ChangeView, *, fields: bool) -> Iterator[str]:
@@ -54,7 +51,8 @@ def _details(change: ChangeView, *, fields: bool) -> Iterator[str]:
 def up_lines(result: UpView) -> Iterator[str]:
     """Yield the end of an `up`: what changed, where everything is, what to do next."""
     failed = sum(1 for o in result.applied if not o.ok)
-    yield f"Up in {result.seconds:.1f}s: {len(result.applied)} changed, {failed} failed, {result.in_sync} resources in sync."
+    changed = f"{len(result.applied)} changed, {failed} failed, {result.in_sync} resources in sync"
+    yield f"Up in {result.seconds:.1f}s: {changed}."
     yield from columns([(f"  {u.service}", u.url, u.login) for u in result.urls])
     if result.certificate:
         yield f"Certificate of {result.certificate} served on {len(result.urls)} of {len(result.urls)} routes."
@@ -65,10 +63,9 @@ def status_lines(status: StatusView) -> Iterator[str]:
     """Yield the state of the platform."""
     running = [s for s in status.services if s.status != "unknown" or s.detail.startswith("not running")]
     last = status.last_apply
-    yield (
-        f"{status.status}    {len(running)} services · {status.routes_probed} routes probed · "
-        f"drift {status.drift or 'none'} · last {last.get('command', 'apply')} {last.get('at', 'never')} {last.get('result', '')}"
-    ).rstrip()
+    asked = f"{len(running)} services, {status.routes_probed} routes probed, drift {status.drift or 'none'}"
+    ended = " ".join(last.get(key, "") for key in ("command", "at", "result")) if last else "nothing applied yet"
+    yield f"{status.status}    {asked}, last: {ended}"
     if status.lock_holder:
         yield f"changing now: {status.lock_holder}"
     if status.pending:
@@ -80,10 +77,8 @@ def status_lines(status: StatusView) -> Iterator[str]:
     if certificate:
         served = {True: "served = on disk", False: "served is ANOTHER one", None: "not asked"}[certificate.matches]
         yield ""
-        yield (
-            f"CERTIFICATE {certificate.name}   {certificate.days_left} days left, renews from {certificate.renew_at[:10]}, "
-            f"{served}"
-        )
+        until = f"{certificate.days_left} days left, renews from {certificate.renew_at[:10]}"
+        yield f"CERTIFICATE {certificate.name}   {until}, {served}"
     for note in status.notes:
         if note.level == "warning" or note.message.startswith("unavailable"):
             yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
         """Restart services."""
-        from autogit.operations import platform  # noqa: PLC0415 - start-up cost
+        from autogit.operations import platform
 
         work = platform.restart(
             context.open_project(), services or (), lock_wait_seconds=lock_wait, on_event=context.on_event

@@ -17,8 +17,8 @@ def register(app: typer.Typer) -> None:
     @command(group, "list")
     def list_all(context: Context) -> None:
         """List services with status and ports."""
-        from autogit.cli.output import columns  # noqa: PLC0415 - start-up cost
-        from autogit.operations.status import list_services  # noqa: PLC0415
+        from autogit.cli.output import columns
+        from autogit.operations.status import list_services
 
         services = context.perform(list_services(context.open_project()))
         rows = [
@@ -30,6 +30,6 @@ def register(app: typer.Typer) -> None:
     @command(group, "show")
     def show(context: Context, name: Annotated[str, typer.Argument(help="Service.")]) -> None:
         """Show one service: its discovery document, size and settings."""
-        from autogit.operations.services import describe, discovery  # noqa: PLC0415 - start-up cost
+        from autogit.operations.services import describe, discovery
 
         context.output.data(discovery(context.paths, name), describe(context.paths, name))

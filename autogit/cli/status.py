@@ -13,8 +13,8 @@ def register(app: typer.Typer) -> None:
     @command(app, "status")
     def status(context: Context) -> None:
         """Show each service's health; exits 1 unless everything is healthy."""
-        from autogit.cli.plan_text import status_lines  # noqa: PLC0415 - start-up cost
-        from autogit.operations.status import status as ask  # noqa: PLC0415
+        from autogit.cli.plan_text import status_lines
+        from autogit.operations.status import status as ask
 
         view = context.perform(ask(context.open_project()))
         context.output.data(view, status_lines(view))

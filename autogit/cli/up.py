@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -21,18 +22,19 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @command(app, "up")
-    def up(  # noqa: PLR0913 - one parameter an option
+    def up(
         context: Context,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,  # noqa: FBT002
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,  # noqa: FBT002
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
         policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
         plan: Annotated[Path | None, typer.Option(help="Apply this saved plan and no other.")] = None,
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
         allow_delete: Annotated[list[str] | None, typer.Option(help="Address that may be deleted.")] = None,
     ) -> None:
         """Bring the platform to what .env asks for."""
-        from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file  # noqa: PLC0415 - start-up cost
-        from autogit.operations.platform import UpRequest, up as bring_up  # noqa: PLC0415
+        from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file
+        from autogit.operations.platform import UpRequest
+        from autogit.operations.platform import up as bring_up
 
         request = UpRequest(
             policy=parse_policy(policy),
@@ -46,14 +48,14 @@ def register(app: typer.Typer) -> None:
         show_up(context, result, dry_run=dry_run)
 
 
-def confirmer(context: Context, *, asked: bool):  # type: ignore[no-untyped-def]  # noqa: ANN201 - see below
+def confirmer(context: Context, *, asked: bool) -> Callable[[PlanView], bool]:
     """Return the question before changes: asked of a person, and only where something existing is changed.
 
     Without a terminal (cron, CI) nobody is asked: the guard protects there.
     """
 
     def confirm(view: PlanView) -> bool:
-        from autogit.cli.plan_text import plan_lines  # noqa: PLC0415
+        from autogit.cli.plan_text import plan_lines
 
         for line in plan_lines(view, verbose=context.output.verbose):
             context.output.progress(line)
@@ -66,7 +68,7 @@ def confirmer(context: Context, *, asked: bool):  # type: ignore[no-untyped-def]
 
 def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:
     """Write the result of `up`; exits 3 where differences were held."""
-    from autogit.cli.plan_text import plan_lines, up_lines  # noqa: PLC0415 - start-up cost
+    from autogit.cli.plan_text import plan_lines, up_lines
 
     output = context.output
     if dry_run:

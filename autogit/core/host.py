@@ -41,7 +41,7 @@ def listening_ports(own_pids: Collection[int] = ()) -> dict[int, str]:
         return {}
     busy: dict[int, str] = {}
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.pid not in own_pids:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid not in own_pids:
             busy[connection.laddr.port] = busy.get(connection.laddr.port) or _holder(connection.pid)
     return busy
 

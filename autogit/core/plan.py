@@ -33,7 +33,7 @@ def no_explanation(_address: Address) -> str:
     return ""
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - the three worlds, and what is said about them
     desired: Sequence[Resource],
     state: PlatformState,
     lockfile: Lockfile,
@@ -110,6 +110,8 @@ def _reason(fields: tuple[FieldChange, ...], *, drift: bool) -> str:
         return f"it is {changed['state'].before}"
     if drift:
         return "changed behind AutoGit's back: " + ", ".join(sorted(changed))
+    if set(changed) <= {"sha256", "mode"}:
+        return "its template or something it is made of changed"
     return "changed: " + ", ".join(sorted(changed))
 
 

@@ -48,7 +48,7 @@ class _Allocation:
                 if number is not None:
                     self._claim_explicit(address, key, number)
                     break
-        for address, (_, _, port) in wanted.items():
+        for address in wanted:
             if address not in self.ports:
                 self._remember(address)
         for address, (_, _, port) in wanted.items():
@@ -58,7 +58,7 @@ class _Allocation:
             raise PortTakenError(
                 "a wanted port is in use" if len(self.faults) == 1 else f"{len(self.faults)} wanted ports are in use",
                 faults=self.faults,
-                hint=f"end that process, or choose another port: {next(self._free(), 'none is left in PORT_POOL')} is free",
+                hint=f"end that process, or choose another port: {next(self._free(), 'none of PORT_POOL')} is free",
             )
         return dict(sorted(self.ports.items())), self.notes
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from autogit.core.apply import OnOutcome, apply_plan
 from autogit.core.catalogue import Catalogue
 from autogit.core.desired import desired_resources
-from autogit.core.explain import changed_settings, describe_setting, explainer
+from autogit.core.explain import Rebuild, changed_settings, describe_setting, explainer
 from autogit.core.observe import normalise, observe
 from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
@@ -67,10 +68,12 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
     spec, tree, desired = build(engine.settings, facts)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
-    counterfactuals = {
-        describe_setting(key, before, after): lambda key=key, before=before: build(
-            engine.former_settings(key, before), facts
-        )[2]
+
+    def with_former(key: str, before: str) -> Sequence[Resource]:
+        return build(engine.former_settings(key, before), facts)[2]
+
+    counterfactuals: dict[str, Rebuild] = {
+        describe_setting(key, before, after): partial(with_former, key, before)
         for key, (before, after) in changed.items()
     }
     if spec.certificate.due:

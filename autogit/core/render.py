@@ -38,7 +38,7 @@ def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> Ren
 
 
 def load_literals(folder: Path) -> dict[str, str]:
-    """Return the user's own files (`overrides/files/`), rendered path -> text. Raises RenderError for what is no text."""
+    """Return the user's own files (`overrides/files/`), rendered path -> text. Raises RenderError for a binary one."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
         if path.is_file():

@@ -11,10 +11,9 @@ from typing import Any
 
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from autogit.errors import Fault, NotInitialisedError, SettingsError
-from autogit.model.service import ServiceDescriptor, SettingDescriptor
+from autogit.model.service import ServiceDescriptor
 from autogit.model.settings import Settings
 
 _FILE = "_FILE"
@@ -28,20 +27,6 @@ class EnvLine:
     key: str
     value: str = field(repr=False)
     line: int
-
-
-@dataclass(frozen=True, slots=True)
-class SettingInfo:
-    """A setting as documented: `type_text` and `default` in words, `service` the one it belongs to ("" for all)."""
-
-    key: str
-    group: str
-    type_text: str
-    default: str
-    description: str
-    secret: bool = False
-    service: str = ""
-    example: str = ""
 
 
 def load_settings(env_file: Path, descriptors: Iterable[ServiceDescriptor]) -> Settings:
@@ -63,118 +48,6 @@ def read_env(env_file: Path) -> dict[str, EnvLine]:
 def build_settings(values: Mapping[str, str], descriptors: Iterable[ServiceDescriptor], *, env_dir: Path) -> Settings:
     """Return the settings of key/value pairs; `env_dir` is what `_FILE` paths are relative to. Raises SettingsError."""
     return _Builder(tuple(descriptors), {}, env_dir, ".env").build(values, [])
-
-
-def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInfo, ...]:
-    """Return every setting as documented, in the order it is declared; families of keys stand once."""
-    own = [_info(name, info) for name, info in Settings.model_fields.items() if info.json_schema_extra]
-    families = [
-        SettingInfo(
-            "PORT_<SERVICE>",
-            "Ports",
-            "port, 1 to 65535",
-            "",
-            "Host port of a service (PORT_API), or of one of its ports (PORT_TRAEFIK_PING)",
-        ),
-        SettingInfo(
-            "IMAGE_<SERVICE>", "Services", "image reference", "", "Container image instead of the catalogue's own"
-        ),
-    ]
-    services = [
-        SettingInfo(
-            s.name,
-            "Settings of services",
-            "secret" if s.secret else "text",
-            _default(s),
-            s.description,
-            s.secret,
-            d.service,
-        )
-        for d in descriptors
-        for s in d.settings
-    ]
-    return (*own, *families, *services)
-
-
-def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
-    """Return the text of `.env.example`: every setting, described, commented out with its default or an example."""
-    lines = [
-        "# Every setting of AutoGit. Copy what you change into .env; all of it is optional.",
-        "# Written by `make docs`.",
-    ]
-    group = ""
-    for info in sorted(known_settings(descriptors), key=lambda i: _GROUPS.index(i.group)):
-        if info.group != group:
-            group = info.group
-            lines += ["", f"## {group}"]
-        lines += ["", f"# {info.description} ({info.type_text})."]
-        if info.secret:
-            lines += [f"# {info.key}=", f"# {info.key}_FILE=path/to/a/file"]
-        else:
-            lines.append(f"# {info.key}={info.default or info.example}")
-    return "\n".join(lines) + "\n"
-
-
-def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
-    """Return the reference page of all settings as Markdown."""
-    lines = [
-        "# Settings",
-        "",
-        "Written by `make docs` from the settings classes and the service descriptors. One `KEY=value` a line in `.env`;",
-        "environment variables do not count. A secret `KEY` can be given as `KEY_FILE=path` instead (relative to `.env`).",
-    ]
-    for group in _GROUPS:
-        lines += ["", f"## {group}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
-        for info in known_settings(descriptors):
-            if info.group == group:
-                default = f"`{info.default}`" if info.default else ""
-                owner = f" (service `{info.service}`)" if info.service else ""
-                lines.append(
-                    f"| `{info.key}` | {info.type_text.replace('|', 'or')} | {default} | {info.description}{owner} |"
-                )
-    return "\n".join(lines) + "\n"
-
-
-_GROUPS = ("Platform", "Services", "Ports", "TLS", "DNS", "Settings of services")
-
-
-def _info(name: str, info: FieldInfo) -> SettingInfo:
-    extra: Any = info.json_schema_extra
-    value = info.default
-    default = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
-    secret = "SecretStr" in str(info.annotation)
-    return SettingInfo(
-        name.upper(),
-        extra["group"],
-        _type_text(name, info),
-        default,
-        info.description or "",
-        secret,
-        "",
-        extra["example"],
-    )
-
-
-def _type_text(name: str, info: FieldInfo) -> str:
-    choices = _choices(info.annotation)
-    if choices:
-        return "one of " + ", ".join(choices)
-    known = {
-        "base_domain": "domain name", "services_enabled": "names", "port_pool": "port range", "acme_email": "e-mail address",
-        "http_port": "port, 1 to 65535", "https_port": "port, 1 to 65535", "bind_address": "IP address",
-        "ingress_ip": "IP address", "dns_ttl": "seconds, 1 to 86400", "cloudflare_api_token": "secret",
-    }  # fmt: skip
-    return known.get(name, "text")
-
-
-def _choices(annotation: Any) -> tuple[str, ...]:
-    from typing import Literal, get_args, get_origin  # noqa: PLC0415
-
-    return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
-
-
-def _default(setting: SettingDescriptor) -> str:
-    return setting.default or ("" if not setting.generate else "")
 
 
 def _parse(env_file: Path) -> tuple[dict[str, EnvLine], list[Fault]]:

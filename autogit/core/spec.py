@@ -31,7 +31,7 @@ def build_spec(
     Raises UnsupportedError (a setting this version cannot carry out), UsageError (an unknown service), PortTakenError,
     HostTooSmallError and RenderError (a program's arguments).
     """
-    _check_supported(settings)
+    check_supported(settings)
     chosen = _chosen_services(settings, catalogue)
     missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
     running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
@@ -39,7 +39,7 @@ def build_spec(
     ports, port_notes = allocate_ports(running, settings, facts, lockfile)
     certificate = _certificate(settings, facts, paths)
     services = tuple(
-        _service(entry, needed_by, missing[entry.descriptor.service], ports, settings, paths)
+        replace(_service(entry, missing[entry.descriptor.service], ports, settings, paths), needed_by=needed_by)
         for entry, needed_by in chosen
     )
     spec = PlatformSpec(
@@ -59,7 +59,8 @@ def build_spec(
     return _with_programs(spec, facts)
 
 
-def _check_supported(settings: Settings) -> None:
+def check_supported(settings: Settings) -> None:
+    """Raise UnsupportedError for a wish that this version cannot carry out."""
     wishes = {
         "RUNTIME": (settings.runtime, "embedded"),
         "INGRESS": (settings.ingress, "traefik"),
@@ -159,9 +160,8 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
     )
 
 
-def _service(  # noqa: PLR0913 - one flat step of build_spec
+def _service(
     entry: CatalogueEntry,
-    needed_by: tuple[str, ...],
     unavailable: str,
     ports: Mapping[str, int],
     settings: Settings,
@@ -183,7 +183,6 @@ def _service(  # noqa: PLR0913 - one flat step of build_spec
         },
         secrets=tuple(_secrets(descriptor, settings, paths)),
         unavailable=unavailable,
-        needed_by=needed_by,
     )
 
 
@@ -210,7 +209,7 @@ def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Rou
                 continue
             if route.exposure is Exposure.AUTHENTICATED and not password:
                 raise UnsupportedError(
-                    f"{service.entry.origin}/service.yml: route {route.name} is authenticated, but no setting has htpasswd",
+                    f"{service.entry.origin}/service.yml: route {route.name} is authenticated, no setting has htpasswd",
                     hint="give the service a secret setting with generate and htpasswd",
                 )
             subdomain = route.subdomain or service.descriptor.subdomain or service.name

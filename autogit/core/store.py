@@ -144,7 +144,7 @@ def _parse_entry(address: Address, raw: Mapping[str, Any]) -> LockEntry:
 
 
 def _value(raw: Any) -> Value:
-    return tuple(raw) if isinstance(raw, list) else raw  # type: ignore[no-any-return]  # a JSON scalar
+    return tuple(raw) if isinstance(raw, list) else raw  # a JSON scalar
 
 
 class Recorder:

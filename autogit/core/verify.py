@@ -48,7 +48,7 @@ async def await_routes(spec: PlatformSpec, root: Path, serial: str, *, budget_se
         checks = await check_routes(spec, root)
         problems = [c.problem for c in checks if c.problem]
         problems += [
-            f"https://{c.route.host} is served with another certificate ({c.probe.serial_hex}) than the one on disk ({serial})"
+            f"https://{c.route.host} is served with certificate {c.probe.serial_hex}, on disk is {serial}"
             for c in checks
             if not c.problem and serial and c.probe.serial_hex != serial
         ]

@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class YamlSource:
-    """A parsed document: `lines` maps a path of keys and indexes to its line (from 1), `faults` are (line, sentence)."""
+    """A parsed document: `lines` maps a path of keys and indexes to its line, `faults` are (line, sentence)."""
 
     data: Any
     lines: Mapping[Path, int] = field(default_factory=dict)

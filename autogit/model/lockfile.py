@@ -42,5 +42,5 @@ class Lockfile:
     last_apply: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, address: Address) -> LockEntry | None:
-        """The entry of an address, or None where AutoGit never made it."""
+        """Return the entry of an address, or None where AutoGit never made it."""
         return self.entries.get(address)

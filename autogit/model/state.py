@@ -15,5 +15,5 @@ class PlatformState:
     resources: Mapping[Address, Resource]
 
     def find(self, address: Address) -> Resource | None:
-        """The observed resource, or None where there is none."""
+        """Return the observed resource, or None where there is none."""
         return self.resources.get(address)

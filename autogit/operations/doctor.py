@@ -1,8 +1,7 @@
-"""`doctor`: each check looks at one thing, says what it saw, and names one fix; a broken `.env` stops none of the rest."""
+"""`doctor`: each check says what it saw and names one fix; a broken `.env` stops none of the rest."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -210,8 +209,7 @@ def _identity(paths: ProjectPaths) -> Iterator[FindingView]:
 
 
 def _short(path: Path) -> str:
-    home = os.path.expanduser("~")
-    return str(path).replace(home, "~", 1) if str(path).startswith(home + os.sep) else str(path)
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
 def _errors(check: str, error: AutogitError) -> list[FindingView]:

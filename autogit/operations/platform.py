@@ -50,7 +50,7 @@ class UpRequest:
 class Event:
     """Something to show while a command works: `done` of `total` changes have landed."""
 
-    kind: str  # "plan", "progress", "outcome"
+    kind: str  # "progress" or "outcome"
     address: str = ""
     text: str = ""
     done: int = 0
@@ -88,7 +88,7 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
         prepared = await prepare(project.engine, request.policy)
         _check_fingerprint(prepared.plan, request.expected_fingerprint)
         check_safe(prepared.plan, Limits(allowed=request.allow_delete))
-        return await _apply(project, prepared, prepared.plan, request.command, confirm, on_event)
+        return await _apply(project, prepared, prepared.plan, _Caller(request.command, confirm, on_event))
 
 
 def save(path: Path, document: str) -> None:
@@ -132,7 +132,7 @@ async def revert(
         prepared = await prepare(project.engine)
         chosen = _select(_drifted(prepared.plan), addresses)
         part = replace(prepared.plan, changes=tuple(_released(change) for change in chosen))
-        return await _apply(project, prepared, part, "drift --revert", confirm, on_event)
+        return await _apply(project, prepared, part, _Caller("drift --revert", confirm, on_event))
 
 
 async def restart(
@@ -188,22 +188,28 @@ async def _stop(project: Project) -> tuple[str, ...]:
     return tuple(f"{a.name} stopped" for a in processes) or ("nothing was running",)
 
 
-async def _apply(
-    project: Project, prepared: Prepared, plan: Plan, command: str, confirm: Confirm, on_event: OnEvent
-) -> UpView:
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who asks for a change: the command's name, how to ask back, and where to show what happens."""
+
+    command: str
+    confirm: Confirm
+    on_event: OnEvent
+
+
+async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Caller) -> UpView:
     started = monotonic()
     view = present.plan_view(prepared, plan)
-    on_event(Event("plan", text=view.fingerprint, total=len(plan.pending)))
     if not plan.pending:
         record_in_sync(project.engine, prepared)
         if plan is prepared.plan and not plan.held:
             write_seal(project, prepared)
         return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
-    if not confirm(view):
+    if not caller.confirm(view):
         raise NotConfirmedError("not applied: the question was answered with no")
     break_seal(project.paths)
     project.store.keep_previous()
-    result = await _carry_out(project, prepared, plan, command, on_event)
+    result = await _carry_out(project, prepared, plan, caller)
     problems = await _verify(project, prepared, result)
     _raise_failures(project, result, problems)
     after = await prepare(project.engine, plan.policy)
@@ -220,18 +226,18 @@ async def _apply(
     )
 
 
-async def _carry_out(project: Project, prepared: Prepared, plan: Plan, command: str, on_event: OnEvent) -> ApplyResult:
+async def _carry_out(project: Project, prepared: Prepared, plan: Plan, caller: _Caller) -> ApplyResult:
     total, landed = len(plan.pending), 0
 
     def on_outcome(outcome: Outcome) -> None:
         nonlocal landed
         landed += 1
-        _audit(project, command, outcome)
+        _audit(project, caller.command, outcome)
         view = present.outcome_view(outcome)
-        text = f"{view.action}d in {view.seconds:.1f}s".replace("ee", "e") if view.ok else view.message
-        on_event(Event("outcome", view.address, text, landed, total, view.ok))
+        text = f"{view.message or view.action} in {view.seconds:.1f}s" if view.ok else view.message
+        caller.on_event(Event("outcome", view.address, text, landed, total, view.ok))
 
-    result, _ = await carry_out(project.engine, prepared, plan, on_outcome, command)
+    result, _ = await carry_out(project.engine, prepared, plan, on_outcome, caller.command)
     return result
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import cast
 
 from autogit.core.catalogue import Catalogue, load_catalogue
 from autogit.core.paths import templates_root
 from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
+from autogit.core.spec import check_supported
 from autogit.core.store import LockfileStore
 from autogit.model.host import HostFacts
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
 from autogit.providers.compute.base import Runtime
-from autogit.providers.host.files import restore_previous
+from autogit.providers.host.files import HostFiles, restore_previous
 from autogit.providers.host.secrets import Secrets
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
-
-T = TypeVar("T")
 
 
 def project_paths(project_dir: Path | None = None, env_file: Path | None = None) -> ProjectPaths:
@@ -66,7 +65,7 @@ class Project:
 
     async def gather_facts(self) -> HostFacts:
         """Look at the host: measures, programs, busy ports, certificates in the store."""
-        from autogit.core.host import gather_host_facts  # psutil costs 15 ms: only where facts are needed
+        from autogit.core.host import gather_host_facts  # noqa: PLC0415 - psutil costs 15 ms
 
         programs = {d.runs.embedded.program for d in self.catalogue.descriptors if d.runs.embedded}
         return gather_host_facts(
@@ -88,8 +87,9 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
     """Load everything an operation needs. Raises NotInitialisedError, SettingsError and CatalogueError."""
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
+    check_supported(settings)
     context = ProviderContext(paths, progress=progress)
-    runtime = _load("compute", settings.runtime, context, Runtime)
+    runtime = cast("Runtime", load_provider("compute", settings.runtime, context))
     runtime.restore = partial(restore_previous, paths)
     return Project(
         paths=paths,
@@ -98,14 +98,7 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
         store=LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json"),
         context=context,
         runtime=runtime,
-        certificates=_load("ssl", settings.cert_issuer, context, CertificateProvider),
-        secrets=_load("host", "secrets", context, Secrets),
-        files=_load("host", "files", context, Reconciler),
+        certificates=cast("CertificateProvider", load_provider("ssl", settings.cert_issuer, context)),
+        secrets=Secrets(context),
+        files=HostFiles(context),
     )
-
-
-def _load(provider_type: str, name: str, context: ProviderContext, contract: type[T]) -> T:
-    provider = load_provider(provider_type, name, context)
-    if not isinstance(provider, contract):
-        raise TypeError(f"{provider_type}/{name} does not fulfil {contract.__name__}")
-    return provider

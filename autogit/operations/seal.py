@@ -16,8 +16,8 @@ from autogit.fastpath import environment, file_digest, host_signature, tree_dige
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
 from autogit.operations.project import Project
-from autogit.providers.programs import find_program
 from autogit.providers.host.atomic import write_atomic
+from autogit.providers.programs import find_program
 
 
 def break_seal(paths: ProjectPaths) -> None:

@@ -18,7 +18,7 @@ Progress = Callable[[Address, str], None]
 
 
 def utc_now() -> datetime:
-    """The present moment, aware, UTC."""
+    """Return the present moment, aware, UTC."""
     return datetime.now(UTC)
 
 

@@ -63,7 +63,7 @@ def test_plan_case(folder):
 
 def test_a_circle_of_resources_is_a_fault_that_names_it(resource):
     circle = [resource("file/a", ["file/b"]), resource("file/b", ["file/a"])]
-    with pytest.raises(PlanError, match="file/a -> file/b|file/b -> file/a"):
+    with pytest.raises(PlanError, match=r"file/a -> file/b|file/b -> file/a"):
         make_plan(circle, PlatformState({}), Lockfile())
 
 

@@ -67,7 +67,9 @@ def test_a_taken_port_is_named_with_its_process_and_its_line(installation):
 
 
 def test_all_faults_of_the_settings_come_at_once(installation):
-    installation.set(SIZE="huge", BASE_DOMIAN="x.test", ACME_EMAIL="nobody", PORT_API=99999, SERVICES_ENABLED="api,grafanna")
+    installation.set(
+        SIZE="huge", BASE_DOMIAN="x.test", ACME_EMAIL="nobody", PORT_API=99999, SERVICES_ENABLED="api,grafanna"
+    )
     done = installation.run("up", expect=2)
     for word in ("SIZE", "BASE_DOMIAN", "Did you mean BASE_DOMAIN", "ACME_EMAIL", "PORT_API", "grafanna", "line 8"):
         assert word in done.stderr, done.stderr
@@ -140,7 +142,9 @@ def test_a_broken_release_leaves_the_former_one_serving(installation):
     installation.run("up")
     assert installation.probe("web.autogit.localhost").status == 200
 
-    installation.add_service("web", good.replace("import http.server, sys;", "import sys; sys.exit('migration 614 failed');"))
+    installation.add_service(
+        "web", good.replace("import http.server, sys;", "import sys; sys.exit('migration 614 failed');")
+    )
     done = installation.run("up", "--yes", expect=4)
     assert "migration 614 failed" in done.stderr
     assert "former one is serving again" in done.stderr

@@ -45,7 +45,8 @@ class SecretStore:
         if self.path.exists():
             raise self._identity_missing()
         identity = pyrage.x25519.Identity.generate()
-        text = f"# AutoGit secrets identity. Keep a copy: without it the secrets are lost.\n# public key: {identity.to_public()}\n{identity}\n"
+        head = "# AutoGit secrets identity. Keep a copy: without it the secrets are lost.\n"
+        text = f"{head}# public key: {identity.to_public()}\n{identity}\n"
         write_atomic(path, text.encode(), 0o600)
         return True
 

@@ -1,4 +1,4 @@
-"""Secrets as resources: given in `.env` or generated once, stored encrypted, written out only for who must read them."""
+"""Secrets as resources: given in `.env` or generated once, stored encrypted, written out only where one is read."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -54,12 +55,12 @@ class Authority:
         except (OSError, ValueError) as exc:
             raise CertificateError(
                 f"local: the root certificate {self.root_file.name} of {self.base_domain} is damaged",
-                hint=f"restore {self.folder} from a backup, or move it aside to start a new authority that every device "
-                "has to trust anew",
+                hint=f"restore {self.folder} from a backup, or move it aside to start a new authority, which every "
+                "device has to trust anew",
             ) from exc
 
     def ensure(self, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """Return root and key, made on first use. Raises CertificateError where the root is there and its key is not."""
+        """Return root and key, made on first use. Raises CertificateError for a root without its key."""
         root = self.load_root()
         if root is None and not self.key_file.exists():
             self._create(now)
@@ -142,7 +143,7 @@ def matches_key(certificate: x509.Certificate, key_pem: bytes) -> bool:
         key = load_pem_private_key(key_pem, None)
     except (ValueError, TypeError):
         return False
-    return _public(key.public_key()) == _public(certificate.public_key())  # type: ignore[arg-type]  # any key type
+    return _public(key.public_key()) == _public(certificate.public_key())
 
 
 def sha256_of(certificate: x509.Certificate) -> str:
@@ -184,5 +185,5 @@ def _authority_key(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
-def _public(key: ec.EllipticCurvePublicKey) -> bytes:
+def _public(key: PublicKeyTypes | CertificatePublicKeyTypes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

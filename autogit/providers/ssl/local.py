@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import stat
@@ -185,7 +184,7 @@ class LocalIssuer(CertificateProvider):
             key_pem = (folder / "key.pem").read_bytes()
             mode = stat.S_IMODE((folder / "key.pem").stat().st_mode)
         except FileNotFoundError as exc:
-            return _Stored(version, damage=f"{os.path.basename(str(exc.filename))} is missing")
+            return _Stored(version, damage=f"{Path(str(exc.filename)).name} is missing")
         except (OSError, ValueError):
             return _Stored(version, damage="the certificate cannot be read")
         leaf = chain[0]
