@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
+
+from autogit.core.catalogue import load_catalogue
+from autogit.core.paths import templates_root
+from autogit.core.settings import load_settings
+from autogit.core.spec import build_spec
+from autogit.model.host import HostFacts
+from autogit.model.lockfile import Lockfile
+from autogit.model.project import ProjectPaths
 
 _CONNECT = socket.socket.connect
 
@@ -41,3 +50,60 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(skip)
+
+
+SERVICE = """\
+service: NAME
+summary: A small web server
+subdomain: NAME
+internal_port: 8000
+health_endpoint: /health
+ready_endpoint: /ready
+ports:
+  http: {internal: 8000}
+sizing: {minimal: 0.1C/32M, homelab: 0.1C/32M, team: 0.1C/32M, production: 0.1C/32M}
+runs:
+  embedded:
+    program: python
+    arguments: ["-m", "http.server", "{{ ports.http }}"]
+"""
+
+
+class Workbench:
+    """Builds a platform of a `.env` text and service folders, on a host of one's choice; touches no real host."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = ProjectPaths(root, root / ".env")
+        self.facts = HostFacts(
+            cpus=16,
+            memory_bytes=64 * 1024**3,
+            disk_free_bytes=100 * 1024**3,
+            executables={n: f"/opt/bin/{n}" for n in ("traefik", "python", "prometheus")},
+        )
+        self.lockfile = Lockfile()
+
+    def add_service(self, name, text=None, **config):
+        """Write a service folder below overrides/; `config` maps template paths to their texts."""
+        folder = self.paths.overrides / "services" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "service.yml").write_text((SERVICE if text is None else text).replace("NAME", name))
+        for path, template in config.items():
+            (folder / "config" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "config" / path).write_text(template)
+        return folder
+
+    def catalogue(self):
+        return load_catalogue([templates_root() / "services", self.paths.overrides / "services"])
+
+    def settings(self, env=""):
+        self.paths.env_file.write_text(env)
+        return load_settings(self.paths.env_file, self.catalogue().descriptors)
+
+    def spec(self, env=""):
+        return build_spec(self.settings(env), self.catalogue(), self.facts, self.lockfile, self.paths)
+
+
+@pytest.fixture
+def workbench(tmp_path):
+    """A function-scoped project that can be turned into settings, a catalogue and a spec."""
+    return Workbench(tmp_path)

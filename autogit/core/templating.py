@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What JSON lets stand and YAML does not, or reads as a line's end (YAML 1.2, sections 5.1 and 5.4)."""
+
 
 def serialise(value: Any) -> str:
     """Return a value as JSON, which is YAML too (YAML 1.2, section 1.3): no value can break out of its place."""
     if isinstance(value, StrictUndefined):
         str(value)  # raises UndefinedError with the variable's name
-    return (
-        json.dumps(value, ensure_ascii=False, sort_keys=True)
-        .replace("\x85", "\\u0085")
-        .replace("\u2028", "\\u2028")
-        .replace("\u2029", "\\u2029")
-        .replace("\x7f", "\\u007f")
-        .replace("\ufeff", "\\ufeff")
-    )
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,205 @@
+"""Settings: what `.env` says is taken as it stands, every fault comes at once, and no secret is ever shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autogit.core.settings import build_settings
+from autogit.errors import NotInitialisedError, SettingsError
+
+SAMPLE = """\
+# .env - Single source of truth
+BASE_DOMAIN=vectorweight.com
+ACME_EMAIL=admin@vectorweight.com
+
+# Service definitions (auto-discovered)
+SERVICES_ENABLED=gitlab,grafana,loki,tempo,prometheus,meilisearch,api
+
+# Dynamic port allocation (or explicit)
+PORT_ALLOCATION=dynamic  # auto-assign from pool
+# PORT_GITLAB=8080       # or explicit override
+"""
+
+
+def _faults(workbench, env):
+    with pytest.raises(SettingsError) as refused:
+        workbench.settings(env)
+    assert refused.value.exit_code == 2
+    return {(f.place, f.subject): f.message for f in refused.value.faults}, refused.value
+
+
+def test_the_sample_of_the_specification_is_accepted_as_it_stands(workbench):
+    found = workbench.settings(SAMPLE)
+    assert found.base_domain == "vectorweight.com"
+    assert found.acme_email == "admin@vectorweight.com"
+    assert found.services_enabled == ("gitlab", "grafana", "loki", "tempo", "prometheus", "meilisearch", "api")
+    assert found.port_allocation == "dynamic"
+    assert found.source_of("BASE_DOMAIN") == ".env line 2"
+    assert workbench.settings(SAMPLE.replace("# PORT_GITLAB", "PORT_GITLAB")).port_overrides == {"PORT_GITLAB": 8080}
+
+
+def test_every_fault_comes_at_once_with_key_line_and_nearest_name(workbench):
+    faults, error = _faults(
+        workbench,
+        "SIZE=huge\nBASEDOMAIN=x.test\n\n# a comment\nACME_EMAIL=nobody\nPORT_API=99999\nDNS_TTL=soon\n"
+        "SIZE=team\nPROJECT_NAME=Mine!\nthis is no assignment\nSERVICES_ENABLED=api,grafanna\nBIND_ADDRESS=here\n",
+    )
+    assert faults == {
+        (".env line 1", "SIZE=huge"): "must be one of minimal, homelab, team, production",
+        (".env line 2", "BASEDOMAIN"): "unknown setting. Did you mean BASE_DOMAIN?",
+        (".env line 5", "ACME_EMAIL=nobody"): "must be an e-mail address, as in admin@example.org",
+        (".env line 6", "PORT_API"): "must be a port, a whole number from 1 to 65535",
+        (".env line 7", "DNS_TTL=soon"): "must be a whole number from 1 to 86400",
+        (".env line 8", "SIZE"): "is set twice (first on line 1)",
+        (".env line 9", "PROJECT_NAME=Mine!"): (
+            "must be lower-case letters, digits and hyphens, beginning with a letter, at most 31"
+        ),
+        (".env line 10", ""): "is not KEY=value",
+        (".env line 11", "SERVICES_ENABLED"): "there is no service called grafanna. Did you mean grafana?",
+        (".env line 12", "BIND_ADDRESS=here"): "must be an IP address, as in 127.0.0.1 or 192.168.1.170",
+    }
+    assert error.message == "10 faults in .env"
+    assert [f.place for f in error.faults] == sorted((f.place for f in error.faults), key=lambda p: int(p.split()[-1]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BASE_DOMAIN=nodots",
+        "BASE_DOMAIN=https://example.org",
+        "BASE_DOMAIN=-bad.example.org",
+        "BASE_DOMAIN=a..b",
+        f"BASE_DOMAIN={'a.' * 130}org",
+        "HTTP_PORT=0",
+        "HTTPS_PORT=eight",
+        "PORT_POOL=9-1",
+        "PORT_POOL=1-70000",
+        "PORT_API=-1",
+        "PORT_API_NOSUCH=8000",
+        "SERVICES_ENABLED=api,api",
+        "SERVICES_ENABLED=,",
+        "RUNTIME=podman",
+        "DNS_TTL=0",
+    ],
+)
+def test_a_bad_value_is_named_with_its_line(workbench, line):
+    faults, _ = _faults(workbench, f"\n{line}\n")
+    assert {place for place, _ in faults} == {".env line 2"}
+    assert all(subject.partition("=")[0] == line.partition("=")[0] for _, subject in faults)
+
+
+def test_two_keys_may_not_claim_one_port(workbench):
+    faults, _ = _faults(workbench, "HTTP_PORT=8080\nPORT_API=8080\n")
+    assert faults == {(".env line 2", "PORT_API"): "is the same port as HTTP_PORT"}
+
+
+@pytest.mark.parametrize("value", ["10.0.0.300", "10.0.0.0/24"])
+def test_an_address_is_an_address(workbench, value):
+    faults, _ = _faults(workbench, f"INGRESS_IP={value}")
+    assert list(faults) == [(".env line 1", f"INGRESS_IP={value}")]
+
+
+def test_a_domain_is_lower_case_and_has_no_trailing_dot(workbench):
+    assert workbench.settings("BASE_DOMAIN=Home.Example.ORG.").base_domain == "home.example.org"
+
+
+def test_an_empty_value_is_an_unset_one(workbench):
+    found = workbench.settings("HTTP_PORT=\nACME_EMAIL=\nBASE_DOMAIN=\nCLOUDFLARE_API_TOKEN=\n")
+    assert (found.http_port, found.acme_email, found.base_domain) == (None, None, "autogit.localhost")
+
+
+def test_a_secret_can_come_from_a_file_beside_env(workbench, tmp_path):
+    (tmp_path / "token").write_text("canary-from-file\n")
+    found = workbench.settings("CLOUDFLARE_API_TOKEN_FILE=token\nPROMETHEUS_PASSWORD_FILE=token\n")
+    assert found.cloudflare_api_token.get_secret_value() == "canary-from-file"
+    assert found.service_secrets["PROMETHEUS_PASSWORD"].get_secret_value() == "canary-from-file"
+    assert found.secret_files == (str(tmp_path / "token"),) * 2
+    assert "canary" not in repr(found) + str(found.effective())
+    assert found.effective()["CLOUDFLARE_API_TOKEN"] == "(secret)"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such file: token"), (b"", "is empty: token"), (b"\xff\xfe", "cannot be read as UTF-8 text: token")],
+)
+def test_a_secret_file_that_cannot_serve_is_a_fault(workbench, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    faults, _ = _faults(workbench, "CLOUDFLARE_API_TOKEN_FILE=token")
+    assert faults == {(".env line 1", "CLOUDFLARE_API_TOKEN_FILE"): message}
+
+
+def test_a_secret_and_its_file_exclude_each_other(workbench):
+    faults, error = _faults(workbench, "CLOUDFLARE_API_TOKEN=canary-1\nCLOUDFLARE_API_TOKEN_FILE=token\n")
+    assert faults == {
+        (".env line 2", "CLOUDFLARE_API_TOKEN_FILE"): "CLOUDFLARE_API_TOKEN is given too: keep one of them"
+    }
+    assert "canary-1" not in str(error) + repr(error.faults)
+
+
+@pytest.mark.parametrize("token", ["canary-4711", "canary with blank", "canary\\nline"])
+def test_a_rejected_file_never_shows_a_secret_that_is_in_it(workbench, token):
+    _, error = _faults(workbench, f'CLOUDFLARE_API_TOKEN="{token}"\nPROMETHEUS_PASSWORD="{token}"\nSIZE=x\nNOPE=1\n')
+    assert "canary" not in repr((error, error.faults, error.context, error.hint))
+    assert error.__cause__ is None or "canary" not in repr(error.__cause__)
+
+
+def test_a_missing_file_says_how_to_begin(workbench):
+    from autogit.core.settings import load_settings
+
+    with pytest.raises(NotInitialisedError) as refused:
+        load_settings(workbench.paths.env_file, ())
+    assert refused.value.hint == "autogit init"
+
+
+def test_a_folder_or_other_encoding_in_the_place_of_env_is_a_sentence(workbench):
+    from autogit.core.settings import load_settings
+
+    workbench.paths.env_file.write_bytes(b"SIZE=team\n\nACME_EMAIL=\xe9\n")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(workbench.paths.env_file, ())
+    assert [(f.place, f.message) for f in refused.value.faults] == [(".env line 3", "is not UTF-8 text")]
+    workbench.paths.env_file.unlink()
+    workbench.paths.env_file.mkdir()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(workbench.paths.env_file, ())
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(workbench):
+    workbench.paths.env_file.write_bytes(b"\xef\xbb\xbfSIZE=team\r\nBASE_DOMAIN=example.org\r\n")
+    from autogit.core.settings import load_settings
+
+    found = load_settings(workbench.paths.env_file, ())
+    assert (found.size, found.base_domain) == ("team", "example.org")
+
+
+def test_the_environment_never_overrides_the_file(workbench, monkeypatch):
+    for name in ("SIZE", "BASE_DOMAIN", "RUNTIME", "size"):
+        monkeypatch.setenv(name, "production")
+    assert workbench.settings("BASE_DOMAIN=example.org").size == "homelab"
+
+
+def test_images_and_service_settings_find_their_service(workbench):
+    found = workbench.settings("IMAGE_GITLAB=registry.local/gitlab:1\nPROMETHEUS_RETENTION=30d\n")
+    assert found.image_overrides == {"gitlab": "registry.local/gitlab:1"}
+    assert found.service_settings["PROMETHEUS_RETENTION"] == "30d"
+    assert found.effective()["IMAGE_GITLAB"] == "registry.local/gitlab:1"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["SIZE", "BASE_DOMAIN", "HTTP_PORT", "DNS_TTL", "PORT_API", "NOPE", "PORT_POOL", "RUNTIME"]),
+        st.text(max_size=12),
+    )
+)
+def test_any_values_at_all_give_settings_or_faults_of_known_keys(workbench, values):
+    descriptors = workbench.catalogue().descriptors
+    try:
+        found = build_settings(values, descriptors, env_dir=workbench.paths.root)
+    except SettingsError as refused:
+        assert {f.subject.partition("=")[0] for f in refused.faults} <= set(values)
+    else:
+        assert found.effective()["SIZE"] in {"minimal", "homelab", "team", "production"}

@@ -1,0 +1,143 @@
+"""The spec: what comes along, what cannot run here and why, which routes there are, what this version refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autogit.errors import RenderError, UnsupportedError, UsageError
+from autogit.model.host import CertificateFacts
+from autogit.model.service import Exposure
+
+GOOD = CertificateFacts(version=3, due="", names=("*.autogit.localhost", "autogit.localhost"), serial="ab")
+
+
+def test_the_ingress_and_dependencies_come_along_and_it_is_said(workbench):
+    workbench.add_service("db")
+    workbench.add_service("wiki", "service: wiki\nsummary: x\ndependencies: [db]\n")
+    spec = workbench.spec("SERVICES_ENABLED=wiki\n")
+    assert [s.name for s in spec.services] == ["db", "traefik", "wiki"]
+    assert next(s for s in spec.services if s.name == "db").needed_by == ("wiki",)
+    assert ("db", "comes along for wiki") in {(n.subject, n.message) for n in spec.notes}
+
+
+def test_what_cannot_run_here_is_listed_with_the_reason(workbench):
+    workbench.facts = replace(
+        workbench.facts, executables={k: v for k, v in workbench.facts.executables.items() if k != "prometheus"}
+    )
+    spec = workbench.spec()
+    reasons = {s.name: s.unavailable for s in spec.services}
+    assert "Docker Engine" in reasons["gitlab"]
+    assert reasons["prometheus"] == "prometheus is not on PATH (Debian: apt-get install prometheus)"
+    assert [s.name for s in spec.running] == ["api", "traefik"]
+    notes = {n.subject: n.message for n in spec.notes}
+    assert "unavailable here" in notes["gitlab, grafana, loki, meilisearch, tempo"]
+
+
+def test_a_program_that_is_not_there_is_named_even_if_the_descriptor_says_nothing(workbench):
+    text = "service: web\nsummary: x\nports: {http: {internal: 80}}\nruns: {embedded: {program: nginx}}\n"
+    workbench.add_service("web", text)
+    spec = workbench.spec("SERVICES_ENABLED=web\n")
+    assert next(s for s in spec.services if s.name == "web").unavailable == "the program nginx is not on PATH"
+
+
+def test_a_service_without_any_form_for_this_runtime_is_unavailable(workbench):
+    workbench.add_service("web", "service: web\nsummary: x\n")
+    spec = workbench.spec("SERVICES_ENABLED=web\n")
+    assert spec.services[-1].unavailable == "it cannot run in the embedded runtime"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("RUNTIME=docker", "set RUNTIME=embedded"),
+        ("RUNTIME=swarm", "set RUNTIME=embedded"),
+        ("INGRESS=nginx", "set INGRESS=traefik"),
+        ("CERT_ISSUER=letsencrypt", "set CERT_ISSUER=local"),
+        ("LOG_COLLECTOR=promtail", "set LOG_COLLECTOR=alloy"),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused_and_never_dropped(workbench, line, hint):
+    with pytest.raises(UnsupportedError) as refused:
+        workbench.spec(f"\n{line}\n")
+    assert refused.value.hint == hint
+    assert ".env line 2" in refused.value.message
+    assert refused.value.exit_code == 2
+
+
+def test_routes_follow_the_domain_and_internal_ones_stay_inside(workbench):
+    text = (
+        "service: web\nsummary: x\nsubdomain: www\nports: {http: {internal: 80}, admin: {internal: 81}}\n"
+        "routes:\n  - {}\n  - {name: admin, subdomain: boss, path_prefix: /a, port: admin, rate_limit: 0}\n"
+        "  - {name: inner, exposure: internal}\nruns: {embedded: {program: python}}\n"
+    )
+    workbench.add_service("web", text)
+    spec = workbench.spec("SERVICES_ENABLED=web\nBASE_DOMAIN=example.org\n")
+    routes = {r.name: r for r in spec.routes}
+    assert list(routes) == ["web", "web-admin"]
+    assert (routes["web"].host, routes["web-admin"].host) == ("www.example.org", "boss.example.org")
+    assert routes["web-admin"].target == f"http://127.0.0.1:{spec.ports['web/admin']}"
+    assert routes["web-admin"].rate_limit == 0
+
+
+def test_an_authenticated_route_needs_a_password_setting(workbench):
+    text = (
+        "service: web\nsummary: x\nports: {http: {internal: 80}}\nroutes: [{exposure: authenticated}]\n"
+        "runs: {embedded: {program: python}}\n"
+    )
+    workbench.add_service("web", text)
+    with pytest.raises(UnsupportedError, match=r"overrides/services/web/service.yml: route web is authenticated"):
+        workbench.spec("SERVICES_ENABLED=web\n")
+
+
+def test_prometheus_is_never_public_without_a_password(workbench):
+    spec = workbench.spec("SERVICES_ENABLED=prometheus\n")
+    (route,) = [r for r in spec.routes if r.service == "prometheus"]
+    assert route.exposure is Exposure.AUTHENTICATED
+    assert route.password_file.endswith(".autogit/secrets/PROMETHEUS_PASSWORD.htpasswd")
+
+
+def test_a_given_secret_never_shows_in_the_spec(workbench):
+    spec = workbench.spec("SERVICES_ENABLED=prometheus\nPROMETHEUS_PASSWORD=canary-4711\nCLOUDFLARE_API_TOKEN=canary\n")
+    assert "canary" not in repr(spec)
+    assert spec.settings["PROMETHEUS_PASSWORD"] == "(secret)"
+
+
+def test_the_certificate_moves_to_the_next_version_only_when_due(workbench):
+    def wish(facts):
+        workbench.facts = replace(workbench.facts, certificates={"autogit.localhost": facts})
+        return workbench.spec("SERVICES_ENABLED=api\n").certificate
+
+    assert workbench.spec("SERVICES_ENABLED=api\n").certificate.version == 1
+    assert (wish(GOOD).version, wish(GOOD).due) == (3, "")
+    assert wish(GOOD).names == ("autogit.localhost", "*.autogit.localhost")
+    assert wish(GOOD).fullchain.endswith(".autogit/certs/autogit.localhost/v3/fullchain.pem")
+    due = wish(replace(GOOD, due="20 of 90 days left"))
+    assert (due.version, due.due) == (4, "20 of 90 days left")
+    other = wish(replace(GOOD, names=("autogit.localhost",)))
+    assert (other.version, other.due) == (4, "its names differ")
+
+
+def test_a_broken_argument_template_is_named(workbench):
+    workbench.add_service(
+        "web",
+        "service: web\nsummary: x\nports: {http: {internal: 80}}\n"
+        "runs: {embedded: {program: python, arguments: ['{{ ports.htpp }}']}}\n",
+    )
+    with pytest.raises(RenderError, match=r"overrides/services/web/service.yml: runs.embedded arguments .*htpp"):
+        workbench.spec("SERVICES_ENABLED=web\n")
+
+
+def test_a_service_that_vanished_is_a_usage_error(workbench):
+    settings = workbench.settings("SERVICES_ENABLED=api\n")
+    from autogit.core.spec import build_spec
+
+    with pytest.raises(UsageError, match="no service called gone"):
+        build_spec(
+            settings.model_copy(update={"services_enabled": ("gone",)}),
+            workbench.catalogue(),
+            workbench.facts,
+            workbench.lockfile,
+            workbench.paths,
+        )
