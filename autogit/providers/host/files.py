@@ -86,9 +86,10 @@ class HostFiles(Reconciler):
             path.unlink(missing_ok=True)
             for parent in path.relative_to(self.context.paths.rendered).parents:
                 folder = self.context.paths.rendered / parent
-                if folder == self.context.paths.rendered or any(folder.iterdir()):
+                if folder == self.context.paths.rendered or (folder.exists() and any(folder.iterdir())):
                     break
-                folder.rmdir()
+                if folder.exists():
+                    folder.rmdir()
         except OSError as exc:
             raise StorageFullError(f"cannot remove {path}: {exc.strerror}", hint="mend its permissions") from exc
 

@@ -52,7 +52,11 @@ class Authority:
             return x509.load_pem_x509_certificate(self.root_file.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as exc:
+        except OSError as exc:
+            raise CertificateError(
+                f"local: {self.root_file} cannot be read: {exc.strerror}", hint="mend its permissions"
+            ) from exc
+        except ValueError as exc:
             raise CertificateError(
                 f"local: the root certificate {self.root_file.name} of {self.base_domain} is damaged",
                 hint=f"restore {self.folder} from a backup, or move it aside to start a new authority, which every "
@@ -70,10 +74,13 @@ class Authority:
             key = self._load_key()
             write_atomic(self.root_file, _self_signed(key, self.base_domain, now).public_bytes(Encoding.PEM), 0o644)
             return self.ensure(now)
-        key = self._load_key()
-        if _public(key.public_key()) != _public(root.public_key()):
-            raise self._key_unusable("belongs to another root")
-        return root, key
+        return root, self._key_of(root)
+
+    def check(self) -> None:
+        """Raise CertificateError where root and key cannot sign; reads only, and no authority at all is no fault."""
+        root = self.load_root()
+        if root is not None:
+            self._key_of(root)
 
     def issue(
         self, names: tuple[str, ...], days: int, now: datetime
@@ -102,6 +109,12 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         write_atomic(self.key_file, private_pem(key), 0o600)
         write_atomic(self.root_file, _self_signed(key, self.base_domain, now).public_bytes(Encoding.PEM), 0o644)
+
+    def _key_of(self, root: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+        key = self._load_key()
+        if _public(key.public_key()) != _public(root.public_key()):
+            raise self._key_unusable("belongs to another root")
+        return key
 
     def _load_key(self) -> ec.EllipticCurvePrivateKey:
         try:

@@ -59,7 +59,7 @@ class LocalIssuer(CertificateProvider):
         folder = self.context.paths.certs / _AUTHORITIES
         for one in sorted(folder.iterdir()) if folder.is_dir() else []:
             try:
-                Authority(one, one.name).ensure(self.context.clock())
+                Authority(one, one.name).check()
             except AutogitError as exc:
                 return HealthStatus(ok=False, detail=exc.message)
         return HealthStatus(ok=True, detail="the local authority can sign")

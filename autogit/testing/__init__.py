@@ -1,0 +1,1 @@
+"""For those who write a provider: what every one of them must hold to."""
