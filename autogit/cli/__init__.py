@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from autogit.cli import (
     certs,
@@ -23,15 +24,29 @@ from autogit.cli import (
     version,
 )
 
+# The order of --help: what one does first comes first. A module is called like its command.
+_MODULES = (init, up, plan, drift, status, down, restart, logs, services, config, certs, secrets, doctor, version)
+
+
+class _InOrder(TyperGroup):
+    """Lists commands and groups of commands in one order; by itself Typer puts groups last."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # Typer's own Context
+        """Return the names as they stand in the list of modules."""
+        del ctx
+        order = [module.__name__.rpartition(".")[2] for module in _MODULES]
+        return sorted(self.commands, key=order.index)
+
+
 app = typer.Typer(
     name="autogit",
+    cls=_InOrder,
     help="One .env file becomes a running, self-healing, self-hosted GitOps platform, and stays one.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-# The order of --help: what one does first comes first.
-for module in (init, up, plan, drift, status, down, restart, logs, services, config, certs, secrets, doctor, version):
+for module in _MODULES:
     module.register(app)
 
 

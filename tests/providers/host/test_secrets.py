@@ -155,7 +155,9 @@ def test_many_secrets_at_once_are_all_kept(secrets):
     from autogit.model.plan import Change
 
     async def one(name):
-        return [o async for o in secrets.apply([Change(Address("secret", name), Action.CREATE, "", after=wish_for(name))])]
+        return [
+            o async for o in secrets.apply([Change(Address("secret", name), Action.CREATE, "", after=wish_for(name))])
+        ]
 
     async def all_at_once():
         return await asyncio.gather(*(one(f"S{n}") for n in range(12)))
