@@ -53,7 +53,7 @@ class Context:
         """Load settings, catalogue and providers; providers report progress to stderr."""
         from autogit.operations.project import open_project
 
-        return open_project(self.paths, lambda address, text: self.output.progress(f"{address}  {text}"))
+        return open_project(self.paths, lambda address, text: self.output.waiting(str(address), text))
 
     def on_event(self, event: Event) -> None:
         """Show what a long command does."""
@@ -67,6 +67,8 @@ class Context:
             raise StoppedError(
                 "stopped by Ctrl-C", hint="autogit up goes on from there; autogit status shows how it is"
             ) from exc
+        finally:
+            self.output.close()
 
 
 def _common(

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from autogit.cli.live import WaitingRegion
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -24,6 +26,11 @@ class Output:
         self.verbose = verbose
         self.quiet = quiet
         self.color = color
+        self._waiting = WaitingRegion(color=color)
+
+    def close(self) -> None:
+        """Leave the terminal as a shell expects it; called once, when the command ends."""
+        self._waiting.close()
 
     def data(self, view: BaseModel | Sequence[BaseModel] | dict[str, Any], lines: Iterable[str]) -> None:
         """Write a result: the view as JSON, or the lines a person reads."""
@@ -46,13 +53,21 @@ class Output:
             sys.stderr.flush()
 
     def event(self, event: Event) -> None:
-        """Say on stderr what landed, or that it failed."""
+        """Say on stderr what landed or failed, or what goes on."""
         if event.kind == "outcome":
+            self._waiting.done(event.address)
             width = len(str(event.total))
             mark = self.paint("" if event.ok else "FAILED  ", _RED)
             self.progress(f"[{event.done:>{width}}/{event.total}] {event.address}  {mark}{event.text}")
-        elif event.kind == "progress":
-            self.progress(f"{event.address}  {event.text}")
+        else:
+            self.waiting(event.address, event.text)
+
+    def waiting(self, address: str, text: str) -> None:
+        """Say on stderr what something waits for: in place on a terminal, as a line elsewhere."""
+        if self.quiet or not sys.stderr.isatty():
+            self.progress(f"{address}  {text}")
+        else:
+            self._waiting.show(address, text)
 
     def warning(self, text: str) -> None:
         """Say on stderr what a reader must not miss."""

@@ -146,10 +146,12 @@ async def restart(
             raise UsageError(
                 f"not running here: {', '.join(unknown)}", hint=f"running services: {', '.join(running) or 'none'}"
             )
-        for name in services or running:
+        chosen = tuple(services) or tuple(running)
+        for landed, name in enumerate(chosen, 1):
             on_event(Event("progress", f"process/{name}", "restarting"))
             await project.runtime.restart(name)
-        return tuple(f"{name} restarted and ready" for name in services or running)
+            on_event(Event("outcome", f"process/{name}", "ready", landed, len(chosen)))
+        return tuple(f"{name} restarted and ready" for name in chosen)
 
 
 async def down(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:

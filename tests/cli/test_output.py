@@ -52,3 +52,25 @@ def test_each_landed_change_is_one_line_with_its_count(capsys):
 def test_a_warning_is_heard_even_when_quiet(capsys):
     Output(quiet=True).warning("mind this")
     assert capsys.readouterr().err == "warning: mind this\n"
+
+
+def test_on_a_terminal_waiting_is_redrawn_in_place_and_leaves_nothing_behind(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    output = Output(color=False)
+    output.waiting("process/api", "waiting until it is ready: 1 of 30 s")
+    output.waiting("process/api", "waiting until it is ready: 2 of 30 s")
+    output.event(Event("outcome", "process/api", "ready in 2.1s", 1, 2))
+    output.close()
+    text = stream.getvalue()
+    assert "2 of 30 s" in text
+    assert "\x1b[2K" in text, "the line is erased"
+    assert text.count("[1/2] process/api  ready in 2.1s\n") == 1
+
+
+def test_elsewhere_waiting_is_a_line(capsys):
+    output = Output()
+    output.waiting("process/api", "waiting until it is ready: 1 of 30 s")
+    output.close()
+    assert capsys.readouterr().err == "process/api  waiting until it is ready: 1 of 30 s\n"

@@ -131,6 +131,7 @@ def make_installation(folder, **settings):
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONWARNINGS": "error",
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")},
     }
     (folder / "home").mkdir(parents=True)
     project = folder / "project"
