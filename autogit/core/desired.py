@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from autogit.model.resource import Address, Resource, digest
+from autogit.model.resource import Address, Resource, Value, digest
 from autogit.model.service import OnChange
 from autogit.model.spec import PlatformSpec, ProcessPayload, RenderedTree, SecretSpec, ServiceSpec
 
@@ -25,7 +25,10 @@ def desired_resources(spec: PlatformSpec, tree: RenderedTree) -> list[Resource]:
 
 def _secret(secret: SecretSpec) -> Resource:
     source = "generated" if secret.given is None else "given"
-    return Resource(Address("secret", secret.name), {"source": source, "file": secret.file}, payload=secret)
+    attributes: dict[str, Value] = {"source": source, "version": secret.version, "file": secret.file}
+    if secret.given is not None and secret.fingerprint:
+        attributes["fingerprint"] = secret.fingerprint
+    return Resource(Address("secret", secret.name), attributes, payload=secret)
 
 
 def _certificate(spec: PlatformSpec) -> Resource:
@@ -45,13 +48,14 @@ def _certificate(spec: PlatformSpec) -> Resource:
 
 def _files(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:
     certificate = Address("certificate", spec.certificate.name)
-    secrets = {s.name: tuple(Address("secret", x.name) for x in s.secrets) for s in spec.running}
+    secrets = [secret for service in spec.running for secret in service.secrets if secret.file]
     for path, file in tree.files.items():
-        # Every file may name the certificate's or a secret's path: they exist before anything reads the file.
+        # What a file names must be there before anything reads the file: the certificate, and files of secrets.
+        named = tuple(Address("secret", secret.name) for secret in secrets if secret.file in file.text)
         yield Resource(
             Address("file", path),
             {"sha256": hashlib.sha256(file.text.encode()).hexdigest(), "mode": "0644"},
-            depends_on=(certificate, *secrets.get(file.service, ())),
+            depends_on=(certificate, *named),
             payload=file.text,
             user_editable=True,
         )

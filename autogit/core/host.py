@@ -16,6 +16,7 @@ def gather_host_facts(
     *,
     executables: Mapping[str, str],
     certificates: Mapping[str, CertificateFacts],
+    secret_fingerprints: Mapping[str, str],
     own_pids: Collection[int] = (),
 ) -> HostFacts:
     """Return what a platform is planned with.
@@ -30,6 +31,7 @@ def gather_host_facts(
         executables=executables,
         busy_ports=listening_ports(own_pids),
         certificates=certificates,
+        secret_fingerprints=secret_fingerprints,
     )
 
 

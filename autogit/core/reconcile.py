@@ -19,7 +19,7 @@ from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
 from autogit.model.plan import ApplyResult, Plan, Policy
 from autogit.model.project import ProjectPaths
-from autogit.model.resource import Resource
+from autogit.model.resource import Address, Resource
 from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.state import PlatformState
@@ -65,21 +65,21 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
         tree = render(spec, literals)
         return spec, tree, normalise(desired_resources(spec, tree), engine.providers)
 
+    def wished(settings: Settings, facts: HostFacts) -> Sequence[Resource]:
+        return build(settings, facts)[2]
+
+    def without(key: str, old: str) -> Sequence[Resource]:
+        return wished(engine.former_settings(key, old), facts)
+
     spec, tree, desired = build(engine.settings, facts)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
-
-    def with_former(key: str, before: str) -> Sequence[Resource]:
-        return build(engine.former_settings(key, before), facts)[2]
-
-    counterfactuals: dict[str, Rebuild] = {
-        describe_setting(key, before, after): partial(with_former, key, before)
-        for key, (before, after) in changed.items()
-    }
-    if spec.certificate.due:
-        former = _with_good_certificate(facts, spec)
-        counterfactuals[f"certificate: {spec.certificate.due}"] = lambda: build(engine.settings, former)[2]
-    plan = make_plan(desired, state, lockfile, policy, explain=explainer(desired, counterfactuals), notes=spec.notes)
+    causes: dict[str, Rebuild] = {}
+    for key, (old, new) in changed.items():
+        causes[describe_setting(key, old, new)] = partial(without, key, old)
+    for cause, former in _former_facts(facts, lockfile, spec).items():
+        causes[cause] = partial(wished, engine.settings, former)
+    plan = make_plan(desired, state, lockfile, policy, explain=explainer(desired, causes), notes=spec.notes)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
 
 
@@ -106,9 +106,19 @@ def record_in_sync(engine: Engine, prepared: Prepared) -> Lockfile:
     return known
 
 
-def _with_good_certificate(facts: HostFacts, spec: PlatformSpec) -> HostFacts:
+def _former_facts(facts: HostFacts, lockfile: Lockfile, spec: PlatformSpec) -> dict[str, HostFacts]:
+    """Return, for each fact that moves a version on, the cause in words and the facts without it."""
+    former: dict[str, HostFacts] = {}
     known = facts.certificates.get(spec.base_domain)
-    if known is None:
-        return facts
-    good = replace(known, due="", names=tuple(sorted(spec.certificate.names)))
-    return replace(facts, certificates={**facts.certificates, spec.base_domain: good})
+    if spec.certificate.due and known is not None:
+        good = replace(known, due="", names=tuple(sorted(spec.certificate.names)))
+        former[f"certificate: {spec.certificate.due}"] = replace(
+            facts, certificates={**facts.certificates, spec.base_domain: good}
+        )
+    for name, wanted in facts.secret_fingerprints.items():
+        entry = lockfile.find(Address("secret", name))
+        recorded = str(entry.attributes.get("fingerprint", "")) if entry else ""
+        if recorded and recorded != wanted:
+            digests = {**facts.secret_fingerprints, name: recorded}
+            former[f"{name} has a new value"] = replace(facts, secret_fingerprints=digests)
+    return former

@@ -12,9 +12,10 @@ from autogit.core.programs import build_program
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
 from autogit.errors import HostTooSmallError, UnsupportedError
 from autogit.model.host import CertificateFacts, HostFacts
-from autogit.model.lockfile import Lockfile
+from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
+from autogit.model.resource import Address
 from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor
 from autogit.model.settings import Settings
 from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
@@ -39,7 +40,11 @@ def build_spec(
     ports, port_notes = allocate_ports(running, settings, facts, lockfile)
     certificate = _certificate(settings, facts, paths)
     services = tuple(
-        replace(_service(entry, missing[entry.descriptor.service], ports, settings, paths), needed_by=needed_by)
+        replace(
+            _service(entry, missing[entry.descriptor.service], ports, settings),
+            secrets=tuple(_secrets(entry.descriptor, settings, facts, lockfile, paths)),
+            needed_by=needed_by,
+        )
         for entry, needed_by in chosen
     )
     spec = PlatformSpec(
@@ -160,13 +165,7 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
     )
 
 
-def _service(
-    entry: CatalogueEntry,
-    unavailable: str,
-    ports: Mapping[str, int],
-    settings: Settings,
-    paths: ProjectPaths,
-) -> ServiceSpec:
+def _service(entry: CatalogueEntry, unavailable: str, ports: Mapping[str, int], settings: Settings) -> ServiceSpec:
     descriptor = entry.descriptor
     own = {
         name: number
@@ -181,24 +180,38 @@ def _service(
         settings={
             s.name: settings.service_settings.get(s.name, s.default or "") for s in descriptor.settings if not s.secret
         },
-        secrets=tuple(_secrets(descriptor, settings, paths)),
         unavailable=unavailable,
     )
 
 
-def _secrets(descriptor: ServiceDescriptor, settings: Settings, paths: ProjectPaths) -> Iterator[SecretSpec]:
+def _secrets(
+    descriptor: ServiceDescriptor, settings: Settings, facts: HostFacts, lockfile: Lockfile, paths: ProjectPaths
+) -> Iterator[SecretSpec]:
     for setting in descriptor.settings:
         given = settings.service_secrets.get(setting.name)
         if not setting.secret or (given is None and setting.generate is None):
             continue
+        fingerprint = facts.secret_fingerprints.get(setting.name, "")
+        version = _secret_version(lockfile.find(Address("secret", setting.name)), fingerprint)
+        # A new value is a new file: programs that keep the file they read learn of it by its name (decision 0005).
+        file = f"{setting.name}.v{version}.htpasswd"
         yield SecretSpec(
             name=setting.name,
             description=setting.description,
             length=setting.generate or 0,
             given=given.get_secret_value() if given else None,
             htpasswd_user=setting.htpasswd or "",
-            file=str(paths.secrets / f"{setting.name}.htpasswd") if setting.htpasswd else "",
+            version=version,
+            fingerprint=fingerprint,
+            file=str(paths.secrets / file) if setting.htpasswd else "",
         )
+
+
+def _secret_version(entry: LockEntry | None, fingerprint: str) -> int:
+    """Return the recorded version, or the one after it where the value wanted now is another one."""
+    known = int(str(entry.attributes.get("version") or 0)) if entry else 0
+    changed = known and fingerprint and entry and entry.attributes.get("fingerprint") != fingerprint
+    return known + 1 if changed else max(known, 1)
 
 
 def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Route]:

@@ -29,6 +29,7 @@ class HostFacts:
 
     `executables` maps a program's name to its absolute path (absent: not found). `busy_ports` maps a listening TCP
     port to the process that holds it (`nginx (pid 812)`; "" where it cannot be told), ours excluded.
+    `secret_fingerprints` maps a secret's name to the keyed digest of the value wanted now (absent: none yet).
     """
 
     cpus: int = 0
@@ -37,3 +38,4 @@ class HostFacts:
     executables: Mapping[str, str] = field(default_factory=dict)
     busy_ports: Mapping[int, str] = field(default_factory=dict)
     certificates: Mapping[str, CertificateFacts] = field(default_factory=dict)
+    secret_fingerprints: Mapping[str, str] = field(default_factory=dict)

@@ -59,7 +59,8 @@ class Program:
 class SecretSpec:
     """A secret the platform needs: given in `.env` (`given` is the SecretStr's text, kept out of repr) or generated.
 
-    `file` is where a service reads it (absolute, 0600), "" for the store only.
+    `version` grows by one with each new value, `fingerprint` is the value's keyed digest ("" before there is one).
+    `file` is where a service reads it (absolute, 0600, one file a version), "" for the store only.
     """
 
     name: str
@@ -67,6 +68,8 @@ class SecretSpec:
     length: int
     given: str | None = field(default=None, repr=False)
     htpasswd_user: str = ""
+    version: int = 1
+    fingerprint: str = ""
     file: str = ""
 
 

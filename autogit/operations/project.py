@@ -72,6 +72,7 @@ class Project:
             self.paths.state,
             executables=self.runtime.executables(programs),
             certificates=self.certificates.facts(self.context.clock()),
+            secret_fingerprints=self.secrets.fingerprints(self.settings.service_secrets),
             own_pids=self.runtime.own_pids(),
         )
 

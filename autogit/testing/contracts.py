@@ -12,6 +12,8 @@ from autogit.model.resource import Resource
 from autogit.model.state import PlatformState
 from autogit.providers.base import Reconciler, Scope
 
+_NOTHING_RECORDED = Lockfile()
+
 
 class ReconcilerContract:
     """What the engine relies on.
@@ -49,8 +51,9 @@ class ReconcilerContract:
         outcomes = self.bring(provider, wishes)
         changes = self.plan(provider, other_wishes, outcomes)
         assert [c.address for c in changes] == [w.address for w in sorted(other_wishes, key=lambda w: w.address)]
-        assert all(o.ok for o in self.carry_out(provider, changes))
-        assert self.pending(provider, other_wishes, outcomes) == []
+        changed = self.carry_out(provider, changes)
+        assert all(o.ok for o in changed)
+        assert self.pending(provider, other_wishes, [*outcomes, *changed]) == []
 
     def test_what_is_neither_wished_nor_ours_is_not_shown(
         self, provider: Reconciler, wishes: Sequence[Resource]
@@ -69,9 +72,12 @@ class ReconcilerContract:
     # What the tests above are made of.
 
     @staticmethod
-    def state(provider: Reconciler, wishes: Sequence[Resource]) -> PlatformState:
-        """Observe in the scope of the wishes."""
-        seen = asyncio.run(provider.observe(Scope(desired={w.address: w for w in wishes})))
+    def state(
+        provider: Reconciler, wishes: Sequence[Resource], lockfile: Lockfile = _NOTHING_RECORDED
+    ) -> PlatformState:
+        """Observe in the scope of the wishes and of what is recorded."""
+        scope = Scope(desired={w.address: w for w in wishes}, owned=lockfile.entries)
+        seen = asyncio.run(provider.observe(scope))
         return PlatformState({r.address: r for r in seen})
 
     def look(self, provider: Reconciler, wishes: Sequence[Resource]) -> dict[str, dict[str, object]]:
@@ -84,7 +90,7 @@ class ReconcilerContract:
         """Return the pending changes; `outcomes` are those of the last apply."""
         lockfile = Lockfile(entries={o.address: LockEntry(o.address, o.attributes) for o in outcomes})
         fitted = provider.normalise(wishes)
-        return make_plan(fitted, self.state(provider, wishes), lockfile).pending
+        return make_plan(fitted, self.state(provider, wishes, lockfile), lockfile).pending
 
     def pending(self, provider: Reconciler, wishes: Sequence[Resource], outcomes: Sequence[Outcome]) -> list[str]:
         """Return the pending changes in words."""

@@ -27,7 +27,9 @@ def test_our_own_processes_hold_no_port_against_us(listening):
 
 
 def test_the_measures_are_those_of_this_host(tmp_path):
-    facts = gather_host_facts(tmp_path / "not" / "there" / "yet", executables={"x": "/x"}, certificates={})
+    facts = gather_host_facts(
+        tmp_path / "not" / "there" / "yet", executables={"x": "/x"}, certificates={}, secret_fingerprints={}
+    )
     assert 1 <= facts.cpus <= (os.cpu_count() or 1)
     assert facts.memory_bytes > 2**20
     assert facts.disk_free_bytes > 0

@@ -8,6 +8,8 @@ import pytest
 
 from autogit.errors import RenderError, UnsupportedError, UsageError
 from autogit.model.host import CertificateFacts
+from autogit.model.lockfile import LockEntry, Lockfile
+from autogit.model.resource import Address
 from autogit.model.service import Exposure
 
 GOOD = CertificateFacts(version=3, due="", names=("*.autogit.localhost", "autogit.localhost"), serial="ab")
@@ -95,7 +97,23 @@ def test_prometheus_is_never_public_without_a_password(workbench):
     spec = workbench.spec("SERVICES_ENABLED=prometheus\n")
     (route,) = [r for r in spec.routes if r.service == "prometheus"]
     assert route.exposure is Exposure.AUTHENTICATED
-    assert route.password_file.endswith(".autogit/secrets/PROMETHEUS_PASSWORD.htpasswd")
+    assert route.password_file.endswith(".autogit/secrets/PROMETHEUS_PASSWORD.v1.htpasswd")
+
+
+def test_a_new_value_of_a_secret_is_a_new_version_and_a_new_file(workbench):
+    address = Address("secret", "PROMETHEUS_PASSWORD")
+    workbench.lockfile = Lockfile(entries={address: LockEntry(address, {"version": 2, "fingerprint": "aa"})})
+
+    def wish(fingerprint):
+        workbench.facts = replace(workbench.facts, secret_fingerprints={address.name: fingerprint})
+        spec = workbench.spec("SERVICES_ENABLED=prometheus\n")
+        (secret,) = next(s.secrets for s in spec.services if s.name == "prometheus")
+        assert next(r.password_file for r in spec.routes) == secret.file
+        return secret.version, secret.file.rpartition("/")[2]
+
+    assert wish("aa") == (2, "PROMETHEUS_PASSWORD.v2.htpasswd")
+    assert wish("bb") == (3, "PROMETHEUS_PASSWORD.v3.htpasswd")
+    assert wish("") == (2, "PROMETHEUS_PASSWORD.v2.htpasswd")
 
 
 def test_a_given_secret_never_shows_in_the_spec(workbench):

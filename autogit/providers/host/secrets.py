@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets as randomness
 import string
 import threading
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import bcrypt
+from pydantic import SecretStr
 
 from autogit.errors import AutogitError, RejectedError
 from autogit.model.plan import Action, Change, Outcome
@@ -61,15 +62,16 @@ class Secrets(Reconciler):
             raise RejectedError(f"secrets: there is no secret called {name}", hint="autogit secrets list")
         return stored[name]
 
-    def normalise(self, desired: Sequence[Resource]) -> Sequence[Resource]:
-        """Add the fingerprint of each given secret, so that a changed value shows as a change."""
-        return [self._with_fingerprint(resource) for resource in desired]
+    def fingerprints(self, given: Mapping[str, SecretStr]) -> Mapping[str, str]:
+        """Return the keyed digest of each secret's wanted value: what `.env` gives, else what is stored.
 
-    def _with_fingerprint(self, resource: Resource) -> Resource:
-        spec = resource.payload
-        if not isinstance(spec, SecretSpec) or spec.given is None or not self.store.identity_path().exists():
-            return resource
-        return replace(resource, attributes={**resource.attributes, "fingerprint": self.store.fingerprint(spec.given)})
+        Nothing where there is no identity yet. Raises SecretStoreError.
+        """
+        stored = self.store.load()
+        if not self.store.identity_path().exists():
+            return {}
+        wanted = stored | {name: value.get_secret_value() for name, value in given.items()}
+        return {name: self.store.fingerprint(value) for name, value in wanted.items()}
 
     async def observe(self, scope: Scope) -> Sequence[Resource]:
         """Return what is stored; `file` reads missing, open or differs where the written form is not as it must be."""
@@ -79,11 +81,12 @@ class Secrets(Reconciler):
 
     def _look(self, address: Address, scope: Scope, value: str) -> Resource:
         wish, entry = scope.desired.get(address), scope.owned.get(address)
-        source = entry.attributes.get("source") if entry else wish.attributes.get("source") if wish else None
-        file: Value = entry.attributes.get("file", "") if entry else ""
-        if wish is not None and isinstance(wish.payload, SecretSpec):
+        known = entry.attributes if entry else wish.attributes if wish else {}
+        file = known.get("file", "")
+        if wish is not None and isinstance(wish.payload, SecretSpec) and file == wish.payload.file:
             file = _file_state(wish.payload, value)
-        return Resource(address, {"source": source, "file": file, "fingerprint": self.store.fingerprint(value)})
+        seen = {"source": known.get("source"), "version": known.get("version"), "file": file}
+        return Resource(address, {**seen, "fingerprint": self.store.fingerprint(value)})
 
     async def apply(self, changes: Sequence[Change]) -> AsyncIterator[Outcome]:
         """Store each secret and write its file; the read-modify-write of the store is one at a time."""
@@ -106,6 +109,7 @@ class Secrets(Reconciler):
             if stored.get(spec.name) != value:
                 self.store.save({**stored, spec.name: value})
         _write_file(spec, value)
+        _remove_old_files(spec)
         return {**change.after.attributes, "fingerprint": self.store.fingerprint(value)}
 
     def _delete(self, change: Change) -> dict[str, Value]:
@@ -136,6 +140,15 @@ def _write_file(spec: SecretSpec, value: str) -> None:
             )
         text = f"{spec.htpasswd_user}:{bcrypt.hashpw(password, bcrypt.gensalt(_BCRYPT_COST)).decode()}\n"
     write_atomic(Path(spec.file), text.encode(), _PRIVATE)
+
+
+def _remove_old_files(spec: SecretSpec) -> None:
+    """Keep this version's file and the one before it, which a failed change may go back to."""
+    pattern = re.compile(rf"{re.escape(spec.name)}\.v(\d+)\.")
+    for path in Path(spec.file).parent.iterdir() if spec.file else ():
+        match = pattern.match(path.name)
+        if match and int(match[1]) < spec.version - 1:
+            path.unlink(missing_ok=True)
 
 
 def _file_state(spec: SecretSpec, value: str) -> str:

@@ -9,6 +9,7 @@ import stat
 import bcrypt
 import pyrage
 import pytest
+from pydantic import SecretStr
 
 from autogit.errors import RejectedError, SecretStoreError
 from autogit.model.plan import Action
@@ -21,10 +22,12 @@ from autogit.testing.contracts import ReconcilerContract
 PASSWORD = "canary-password-4711"
 
 
-def wish_for(name, given=None, file="", user="", length=32):
+def wish_for(name, given=None, file="", user="", length=32, version=1, fingerprint=""):
     source = "generated" if given is None else "given"
-    spec = SecretSpec(name, "A password", length, given=given, htpasswd_user=user, file=file)
-    return Resource(Address("secret", name), {"source": source, "file": file}, payload=spec)
+    attributes = {"source": source, "version": version, "file": file}
+    attributes |= {"fingerprint": fingerprint} if fingerprint else {}
+    spec = SecretSpec(name, "A password", length, given, user, version, fingerprint, file)
+    return Resource(Address("secret", name), attributes, payload=spec)
 
 
 class TestSecretsContract(ReconcilerContract):
@@ -36,13 +39,17 @@ class TestSecretsContract(ReconcilerContract):
 
     @pytest.fixture
     def wishes(self, context):
-        file = str(context.paths.secrets / "WEB.htpasswd")
+        file = str(context.paths.secrets / "WEB.v1.htpasswd")
         return [wish_for("DB"), wish_for("GIVEN", given=PASSWORD), wish_for("WEB", file=file, user="admin")]
 
     @pytest.fixture
     def other_wishes(self, context):
-        file = str(context.paths.secrets / "other.htpasswd")
-        return [wish_for("DB", given=PASSWORD), wish_for("GIVEN", given="another"), wish_for("WEB", None, file, "root")]
+        file = str(context.paths.secrets / "WEB.v2.htpasswd")
+        return [
+            wish_for("DB", given=PASSWORD, version=2),
+            wish_for("GIVEN", given="another", version=2),
+            wish_for("WEB", None, file, "root", version=2),
+        ]
 
 
 @pytest.fixture
@@ -70,16 +77,30 @@ def test_a_generated_secret_is_random_and_never_made_anew(secrets, carry_out):
 
 def test_a_given_secret_replaces_a_generated_one_and_shows_as_a_change(secrets, carry_out):
     carry_out(secrets, wish_for("DB"))
-    (fitted,) = secrets.normalise([wish_for("DB", given=PASSWORD)])
-    (seen,) = asyncio.run(secrets.observe(Scope(desired={fitted.address: fitted})))
-    assert fitted.attributes["fingerprint"] != seen.attributes["fingerprint"]
-    carry_out(secrets, fitted, Action.UPDATE)
+    fingerprints = secrets.fingerprints({"DB": SecretStr(PASSWORD)})
+    wish = wish_for("DB", given=PASSWORD, version=2, fingerprint=fingerprints["DB"])
+    (seen,) = asyncio.run(secrets.observe(Scope(desired={wish.address: wish})))
+    assert wish.attributes["fingerprint"] != seen.attributes["fingerprint"]
+    carry_out(secrets, wish, Action.UPDATE)
     assert secrets.reveal("DB") == PASSWORD
-    assert PASSWORD not in repr(fitted) + repr(seen) + json.dumps(dict(fitted.attributes))
+    assert secrets.fingerprints({}) == fingerprints
+    assert PASSWORD not in repr(wish) + repr(seen) + json.dumps(dict(wish.attributes)) + repr(fingerprints)
+
+
+def test_the_file_of_the_version_before_stays_for_going_back_and_older_ones_go(secrets, context, carry_out):
+    for version in (1, 2, 3):
+        file = context.paths.secrets / f"WEB.v{version}.htpasswd"
+        carry_out(secrets, wish_for("WEB", f"password {version}", str(file), "admin", version=version))
+    assert sorted(p.name for p in context.paths.secrets.iterdir()) == ["WEB.v2.htpasswd", "WEB.v3.htpasswd"]
+
+
+def test_without_an_identity_nothing_is_known_and_nothing_is_made(secrets, context):
+    assert secrets.fingerprints({"DB": SecretStr(PASSWORD)}) == {}
+    assert not secrets.store.identity_path().exists()
 
 
 def test_only_the_age_file_holds_the_value_and_only_its_owner_reads_it(secrets, context, carry_out):
-    file = context.paths.secrets / "WEB.htpasswd"
+    file = context.paths.secrets / "WEB.v1.htpasswd"
     outcome = carry_out(secrets, wish_for("WEB", given=PASSWORD, file=str(file), user="admin"))
     assert PASSWORD not in repr(outcome)
     for path in context.paths.root.rglob("*"):
@@ -112,7 +133,7 @@ def test_the_age_tool_of_anybody_opens_the_store(secrets, carry_out):
     ],
 )
 def test_a_damaged_password_file_is_seen_and_healed(secrets, context, carry_out, damage, state):
-    file = context.paths.secrets / "WEB.htpasswd"
+    file = context.paths.secrets / "WEB.v1.htpasswd"
     wish = wish_for("WEB", file=str(file), user="admin")
     carry_out(secrets, wish)
     value = secrets.reveal("WEB")
@@ -133,7 +154,7 @@ def test_a_plain_secret_file_holds_exactly_the_value(secrets, context, carry_out
 
 
 def test_a_password_that_bcrypt_would_cut_is_refused(secrets, context, carry_out):
-    file = context.paths.secrets / "WEB.htpasswd"
+    file = context.paths.secrets / "WEB.v1.htpasswd"
     outcome = carry_out(secrets, wish_for("WEB", given="x" * 73, file=str(file), user="admin"))
     assert isinstance(outcome.error, RejectedError)
     assert "72 bytes" in outcome.error.message
@@ -141,7 +162,7 @@ def test_a_password_that_bcrypt_would_cut_is_refused(secrets, context, carry_out
 
 
 def test_a_deleted_secret_leaves_store_and_file(secrets, context, carry_out):
-    file = context.paths.secrets / "WEB.htpasswd"
+    file = context.paths.secrets / "WEB.v1.htpasswd"
     wish = wish_for("WEB", file=str(file), user="admin")
     carry_out(secrets, wish)
     carry_out(secrets, wish, Action.DELETE)
