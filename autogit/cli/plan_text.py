@@ -18,7 +18,7 @@ def plan_lines(plan: PlanView, *, verbose: bool = False, title: str = "plan") ->
     yield f"{counts}{held}, {plan.counts['noop']} unchanged    {title} {plan.fingerprint}"
     if plan.changes:
         yield ""
-    rows = columns([(_MARKS[c.action], c.address, c.action, c.reason) for c in plan.changes])
+    rows = columns([(_MARKS[c.action], c.address, c.action, c.reason, c.detail) for c in plan.changes])
     for line, change in zip(rows, plan.changes, strict=True):
         yield line
         if verbose or change.action == "hold":

@@ -52,11 +52,16 @@ class FieldView(View):
 
 
 class ChangeView(View):
-    """One line of a plan. `diff` is a unified diff for rendered files, empty otherwise."""
+    """One line of a plan.
+
+    `detail` says in a few words what it is and what it touches (`-> reload prometheus`). `diff` is a unified diff for
+    rendered files, empty otherwise.
+    """
 
     address: str
     action: Literal["create", "update", "replace", "delete", "noop", "hold"]
     reason: str
+    detail: str = ""
     fields: tuple[FieldView, ...] = ()
     drift: bool = False
     diff: tuple[str, ...] = ()

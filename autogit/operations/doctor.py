@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
-from autogit.core.reconcile import prepare
+from autogit.core.reconcile import Prepared, prepare
 from autogit.core.store import LockfileStore
 from autogit.errors import AutogitError
 from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
+from autogit.operations.present import published_ports
 from autogit.operations.project import Project, open_project
 from autogit.providers.host.secret_store import SecretStore
 
@@ -93,7 +94,22 @@ async def _platform(project: Project) -> list[FindingView]:
         )
     if not held and not pending:
         found.append(FindingView(check="plan", level="ok", message="everything is as .env asks for"))
-    return found
+    return [*found, *_ports(project, prepared)]
+
+
+def _ports(project: Project, prepared: Prepared) -> Iterator[FindingView]:
+    """Name each published port with the process that holds it."""
+    from autogit.core.host import listening_ports  # noqa: PLC0415 - psutil costs 15 ms
+
+    everybody, others = listening_ports(), listening_ports(project.runtime.own_pids())
+    for name, number in published_ports(prepared.spec).items():
+        if number in others:
+            fix = f"end that process, or give {name} another port in .env"
+            message = f"{number} ({name}) is held by {others[number] or 'another process'}"
+            yield FindingView(check="ports", level="warning", message=message, fix=fix)
+        else:
+            holder = f"is held by our {everybody[number]}" if number in everybody else "is free"
+            yield FindingView(check="ports", level="ok", message=f"{number} ({name}) {holder}")
 
 
 async def _names(project: Project) -> list[FindingView]:

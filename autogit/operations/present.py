@@ -28,25 +28,38 @@ def plan_view(prepared: Prepared, plan: Plan | None = None) -> PlanView:
         fingerprint=plan.fingerprint,
         policy=plan.policy.value,
         counts={action.value: counts.get(action.value, 0) for action in Action},
-        changes=tuple(change_view(c, rendered) for c in plan.changes if c.action is not Action.NOOP),
+        changes=tuple(_change_view(c, plan, rendered) for c in plan.changes if c.action is not Action.NOOP),
         notes=tuple(note_view(n) for n in plan.notes),
-        published_ports=_published(prepared.spec),
+        published_ports=published_ports(prepared.spec),
         changed_settings=tuple(
             describe_setting(key, before, after) for key, (before, after) in prepared.changed_settings.items()
         ),
     )
 
 
-def change_view(change: Change, rendered: Path) -> ChangeView:
+def _change_view(change: Change, plan: Plan, rendered: Path) -> ChangeView:
     """Return one line of a plan, with a unified diff where it is a rendered file."""
     return ChangeView(
         address=str(change.address),
         action=change.action.value,
         reason=change.reason,
+        detail=_detail(change, plan),
         fields=tuple(_field_view(f) for f in change.fields),
         drift=change.drift,
         diff=tuple(_file_diff(change, rendered)) if change.address.kind == "file" else (),
     )
+
+
+def _detail(change: Change, plan: Plan) -> str:
+    """Say what a certificate will be, and which processes a file is made known to."""
+    if change.address.kind == "certificate" and change.after:
+        wish = change.after.attributes
+        return f"{wish['issuer']} authority, {wish['key_type']}, {wish['lifetime_days']} days"
+    if change.address.kind == "file" and change.action is not Action.HOLD:
+        words = {Action.UPDATE: "reload", Action.REPLACE: "restart"}
+        touched = [c for c in plan.pending if c.action in words and change.address in c.depends_on]
+        return ", ".join(f"-> {words[c.action]} {c.address.name}" for c in touched)
+    return ""
 
 
 def note_view(note: Note) -> NoteView:
@@ -87,7 +100,8 @@ def _login(spec: PlatformSpec, service_name: str) -> str:
     return "; ".join(f"user {s.htpasswd_user}, password: autogit secrets reveal {s.name}" for s in logins)
 
 
-def _published(spec: PlatformSpec) -> Mapping[str, int]:
+def published_ports(spec: PlatformSpec) -> Mapping[str, int]:
+    """Return the ports that other machines may reach, by service and port name, as `traefik https`."""
     return {
         f"{service.name} {name}": service.ports[name]
         for service in spec.running

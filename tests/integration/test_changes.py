@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_each_change_shows_before_after_and_reason(installation, free_port):
     assert any("GOMEMLIMIT" in f["before"] and "GOMEMLIMIT" in f["after"] for f in traefik["fields"])
     assert "SERVICES_ENABLED with loki" in " ".join(plan["changed_settings"])
     assert "SIZE minimal -> homelab" in text
+    assert re.search(r"file/traefik/dynamic/routes.yml +update +PORT_API", text)
     assert f'+      url: "http://127.0.0.1:{port}"' in text.replace("'", '"') or str(port) in text
     assert code.stdout
     assert (installation.root / "autogit.lock.json").read_bytes() == before, "plan changes nothing"

@@ -212,6 +212,16 @@ def test_a_lost_ca_key_is_no_fault_until_a_certificate_is_needed(installation):
     assert installation.probe("api.autogit.localhost", "/healthz").status == 200, "what was served is served on"
 
 
+def test_doctor_names_each_published_port_with_its_holder(installation):
+    installation.run("up")
+    port = installation.https_port
+    assert re.search(
+        rf"ok +ports: {port} \(traefik https\) is held by our traefik \(pid \d+\)", installation.run("doctor").stdout
+    )
+    installation.run("down")
+    assert f"ports: {port} (traefik https) is free" in installation.run("doctor", expect=None).stdout
+
+
 def test_a_killed_process_comes_back_and_a_killed_supervisor_is_replaced(installation):
     installation.run("up")
     for service in ("api", "traefik"):

@@ -92,6 +92,7 @@ def test_a_changed_scrape_configuration_is_reloaded_without_another_process(moni
     (folder / "prometheus.yml").write_text(path.read_text().replace("scrape_interval: 15s", "scrape_interval: 7s"))
     plan = {c["address"]: c for c in monitored.json("plan")["changes"]}
     assert plan["process/prometheus"]["action"] == "update"
+    assert plan["file/prometheus/prometheus.yml"]["detail"] == "-> reload prometheus"
     monitored.run("up", "--yes")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/status/config") as answer:
         assert "scrape_interval: 7s" in answer.read().decode()
