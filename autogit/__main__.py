@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from autogit.fastpath import try_fast_up
@@ -12,8 +13,10 @@ def main() -> int:
     answered = try_fast_up(sys.argv[1:])
     if answered is not None:
         return answered
+    gc.disable()  # loading makes no garbage, and looking for it takes a tenth of a full start
     from autogit.cli import run  # noqa: PLC0415 - what the fast path saves
 
+    gc.enable()
     return run()
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import typer
 
@@ -33,8 +31,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """The common options of one command, and what follows from them."""
 
     output: Output
@@ -61,6 +58,8 @@ class Context:
 
     def perform(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one operation to its end. Raises StoppedError on Ctrl-C."""
+        import asyncio  # a third of what --help costs
+
         try:
             return asyncio.run(work)
         except KeyboardInterrupt as exc:
@@ -86,15 +85,24 @@ def _common(
     return Context(output, env_file, project_dir, debug)
 
 
+@functools.lru_cache(maxsize=1)
+def _common_parameters() -> tuple[inspect.Parameter, ...]:
+    """Return the common options as every command gets them; resolving their types is not free."""
+    hints = get_type_hints(_common, include_extras=True)
+    return tuple(
+        p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(_common).parameters.values()
+    )
+
+
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function whose first parameter is a Context; the common options are added to its own."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(function, include_extras=True)
         own = [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
-        shared_hints = get_type_hints(_common, include_extras=True)
-        shared = [p.replace(annotation=shared_hints[p.name]) for p in inspect.signature(_common).parameters.values()]
-        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *shared]]
+        shared = _common_parameters()
+        keyword = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
 
         @functools.wraps(function)
         def wrapper(**values: Any) -> None:

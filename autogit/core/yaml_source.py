@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where PyYAML was built with it: ten times faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class YamlSource:
 def read_yaml(text: str) -> YamlSource:
     """Parse one document with the safe loader; a broken text is a fault, never an exception."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _LOADER(text)
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         return YamlSource(None, faults=((mark.line + 1 if mark else 1, f"broken YAML: {exc.problem or exc.context}"),))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import time
@@ -18,11 +19,15 @@ pytestmark = pytest.mark.integration
 
 
 def _converges_after_kills(installation, kills, seed):
-    """Kill `up` at random moments of a first apply and of changes; every next `up` must converge."""
+    """Kill `up` at random moments of a first apply and of changes; every next `up` must converge.
+
+    Returns how many were killed before they ended by themselves.
+    """
     dice = random.Random(seed)
     started = time.monotonic()
     installation.run("up")
     longest = time.monotonic() - started
+    alive = 0
     sizes = ["minimal", "homelab"]
     for turn in range(kills):
         if turn % 3 == 0:
@@ -32,6 +37,7 @@ def _converges_after_kills(installation, kills, seed):
         )
         victim = installation.start("up", "--yes")
         time.sleep(dice.uniform(0.02, longest))
+        alive += victim.poll() is None
         victim.send_signal(signal.SIGKILL)
         victim.communicate()
         lock = installation.root / "autogit.lock.json"
@@ -41,31 +47,38 @@ def _converges_after_kills(installation, kills, seed):
         again = installation.run("up", "--policy", "sync")
         assert "Nothing to do" in again.stdout, f"turn {turn}: {again.stdout}"
         assert installation.probe("api.autogit.localhost", "/healthz").status == 200
+    return alive
 
 
 def test_up_survives_sigkill_at_a_few_random_instants(installation):
-    _converges_after_kills(installation, kills=3, seed=1)
+    assert _converges_after_kills(installation, kills=3, seed=1) > 0
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
-def test_up_survives_sigkill_at_fifty_random_instants(installation):
-    _converges_after_kills(installation, kills=50, seed=20261124)
+def test_up_survives_sigkill_at_fifty_random_instants(installation, capsys):
+    alive = _converges_after_kills(installation, kills=50, seed=20261124)
+    with capsys.disabled():
+        print(f"\nSIGKILL of up: 50 of 50 converged ({alive} were killed while they worked)")
+    assert alive >= 40
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_each_process_killed_ten_times_is_back_and_healthy(installation, capsys):
+    services = ["api", "traefik"] + (["prometheus"] if shutil.which("prometheus") else [])
+    installation.set(SERVICES_ENABLED=",".join(s for s in services if s != "traefik"))
     installation.run("up")
-    for service in ("api", "traefik"):
+    for service in services:
+        host = f"{'api' if service == 'traefik' else service}.autogit.localhost"
         seconds = []
         for _ in range(10):
             pid = installation.process_pid(service)
             os.kill(pid, signal.SIGKILL)
             began = time.monotonic()
-            while (
-                installation.process_pid(service) in (0, pid)
-                or installation.probe("api.autogit.localhost", "/healthz").status != 200
+            while installation.process_pid(service) in (0, pid) or installation.probe(host, "/healthz").status not in (
+                200,
+                401,
             ):
                 assert time.monotonic() - began < 60, f"{service} did not come back"
                 time.sleep(0.02)
