@@ -16,6 +16,7 @@ from autogit.cli import (
     init,
     logs,
     plan,
+    render,
     restart,
     secrets,
     services,
@@ -25,7 +26,23 @@ from autogit.cli import (
 )
 
 # The order of --help: what one does first comes first. A module is called like its command.
-_MODULES = (init, up, plan, drift, status, down, restart, logs, services, config, certs, secrets, doctor, version)
+_MODULES = (
+    init,
+    up,
+    plan,
+    render,
+    drift,
+    status,
+    down,
+    restart,
+    logs,
+    services,
+    config,
+    certs,
+    secrets,
+    doctor,
+    version,
+)
 
 
 class _InOrder(TyperGroup):

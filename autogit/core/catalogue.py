@@ -6,18 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jinja2 import TemplateSyntaxError
 from pydantic import BaseModel, ValidationError
 
-from autogit.core.templating import text_environment
+from autogit.core.templating import file_environment
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import DependencyCycleError, DescriptorError, Fault, UsageError
 from autogit.model.service import CatalogueEntry, ServiceDescriptor
 
 _SUFFIX = ".j2"
+ROLES = frozenset({"@ingress", "@log-collector"})
+"""What a dependency may say instead of a service: the one that a setting chooses."""
 
 
 @dataclass(frozen=True)
@@ -153,34 +155,57 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
     descriptor, place = entry.descriptor, f"{entry.origin}/service.yml"
     if descriptor.service != entry.folder.name:
         yield Fault(place, "service", f"is {descriptor.service}, but the folder is called {entry.folder.name}")
-    for name in descriptor.dependencies:
-        if name not in known:
+    run = descriptor.runs.container
+    for name in (*descriptor.dependencies, *(run.dependencies if run else ())):
+        if name not in known | ROLES:
             yield Fault(place, "dependencies", f"there is no service called {name}{did_you_mean(name, known)}")
+    flags = {setting.name for setting in descriptor.settings if setting.type == "flag"}
     for route in descriptor.routes:
         if route.port not in descriptor.ports:
             yield Fault(place, "routes", f"route {route.name} leads to the port {route.port}, which is not in ports")
+        if route.when is not None and route.when not in flags:
+            yield Fault(place, "routes", f"route {route.name}: {route.when} is not a flag among the settings")
+    yield from _container_faults(descriptor, place)
     if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
         yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
     yield from _template_faults(entry)
 
 
+def _container_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
+    run = descriptor.runs.container
+    if run is None:
+        return
+    if not descriptor.image:
+        yield Fault(place, "image", "is missing: runs.container needs one")
+    if not descriptor.sizing:
+        yield Fault(place, "sizing", "is missing: a container has limits in every tier")
+    own = {setting.name for setting in descriptor.settings}
+    for network, setting in run.subnets.items():
+        if setting not in own:
+            yield Fault(place, "runs.container.subnets", f"{network}: {setting} is not among the settings")
+
+
 def _template_faults(entry: CatalogueEntry) -> Iterator[Fault]:
     config = entry.folder / "config"
-    present = {p.relative_to(config).as_posix().removesuffix(_SUFFIX) for p in config.rglob(f"*{_SUFFIX}")}
+    present = [p.relative_to(config).as_posix() for p in config.rglob("*") if p.is_file()]
     listed = {file.path for file in entry.descriptor.config}
-    for path in sorted(listed - present):
+    for path in sorted(listed - {name.removesuffix(_SUFFIX) for name in present}):
         yield Fault(f"{entry.origin}/service.yml", "config", f"{path} has no template config/{path}{_SUFFIX}")
-    for path in sorted(present - listed):
-        yield Fault(f"{entry.origin}/config/{path}{_SUFFIX}", "config", "is not listed under config in service.yml")
-    for path in sorted(present):
-        file = config / f"{path}{_SUFFIX}"
-        place = f"{entry.origin}/config/{path}{_SUFFIX}"
+    for name in sorted(present):
+        place = f"{entry.origin}/config/{name}"
+        if name.removesuffix(_SUFFIX) not in listed:
+            yield Fault(place, "config", "is not listed under config in service.yml")
+            continue
         try:
-            text_environment().parse(file.read_text(encoding="utf-8"))
+            text = (config / name).read_text(encoding="utf-8")
+            if name.endswith(_SUFFIX):
+                file_environment(PurePosixPath(name.removesuffix(_SUFFIX)).suffix).parse(text)
         except TemplateSyntaxError as exc:
-            yield Fault(f"{place} line {exc.lineno}", path, f"broken template: {exc.message}")
+            yield Fault(f"{place} line {exc.lineno}", name.removesuffix(_SUFFIX), f"broken template: {exc.message}")
         except (OSError, UnicodeDecodeError) as exc:
-            yield Fault(place, path, f"cannot be read as UTF-8 text: {type(exc).__name__}")
+            yield Fault(place, name, f"cannot be read as UTF-8 text: {type(exc).__name__}")
+        except ValueError as exc:
+            yield Fault(place, name, str(exc))
 
 
 def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
@@ -193,8 +218,13 @@ def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
                 yield Fault(place, setting.name, f"is a setting of {owner} already: choose another name")
 
 
+def _every_dependency(descriptor: ServiceDescriptor) -> set[str]:
+    run = descriptor.runs.container
+    return {*descriptor.dependencies, *(run.dependencies if run else ())}
+
+
 def _check_circles(entries: Mapping[str, CatalogueEntry]) -> None:
-    graph = {name: sorted(entry.descriptor.dependencies) for name, entry in entries.items()}
+    graph = {name: sorted(_every_dependency(entry.descriptor) - ROLES) for name, entry in entries.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as exc:

@@ -1,8 +1,14 @@
-"""What a template sees: one context for config files, arguments and environment, the same for every service; pure."""
+"""What a template sees: one set of names for config files, arguments and variables, the same for every service; pure.
+
+A program sees the platform from where it runs: as a process of the host, others are ports on loopback; in a container,
+they are names on networks, and files lie where they are mounted. Templates ask by name (`endpoints.loki.http`,
+`config_dir`), so one template serves every runtime. docs/reference/templates.md lists the names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autogit.core.sizing import go_memory_limit, whole_cpus
@@ -10,41 +16,132 @@ from autogit.model.spec import PlatformSpec, Route, ServiceSpec
 
 _HTTPS = 443
 _LOOPBACK = "127.0.0.1"
+_SECRETS = "/run/secrets"
+PASSWORDS_DIR = "/run/autogit/htpasswd"
+"""Where the ingress' container finds the password files of routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a program runs, as far as addresses and paths depend on it."""
+
+    ports: Mapping[str, int]
+    outer_address: str
+    inner_address: str
+    config_dir: str
+    data_dir: str
+    log_dir: str
+    secret_files: Mapping[str, str]
+    certificate: Mapping[str, str]
 
 
 def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]:
-    """Return the names a service's templates may use (docs/how-to/add-a-service.md lists them). No secret is in it."""
+    """Return the names a service's templates may use. No secret is among them."""
+    place = _in_container(spec, service) if spec.in_containers else _on_host(spec, service)
     return {
         "service": service.name,
         "project": spec.project,
         "base_domain": spec.base_domain,
+        "runtime": spec.runtime,
         "tier": spec.tier,
-        "bind_address": spec.bind_address,
-        "loopback": _LOOPBACK,
-        "ports": dict(service.ports),
-        "settings": dict(service.settings),
-        "secret_files": {s.name: s.file for s in service.secrets if s.file},
+        "tier_values": dict(service.descriptor.tier_values.get(spec.tier, {})),
         "size": _size(service),
+        "settings": dict(service.settings),
+        "secret_files": dict(place.secret_files),
+        "ports": dict(place.ports),
+        "outer_address": place.outer_address,
+        "inner_address": place.inner_address,
+        "config_dir": place.config_dir,
+        "data_dir": place.data_dir,
+        "log_file": lambda name: f"{place.log_dir}/{name}.log" if place.log_dir else "",
+        "certificate": dict(place.certificate),
         "paths": _paths(spec),
-        "url": _url(spec, service),
-        "certificate": {"fullchain": spec.certificate.fullchain, "key": spec.certificate.key},
+        "https_port": spec.ports.get(f"{spec.ingress}/https", _HTTPS),
+        "url": service_url(spec, service),
+        "urls": {s.name: service_url(spec, s) for s in spec.running if s.descriptor.routes},
+        "hosts": sorted({route.host for route in spec.routes}),
+        "services": [s.name for s in spec.running],
+        "endpoints": _endpoints(spec),
         "routes": [_route(route) for route in spec.routes],
-        "metrics_targets": _metrics_targets(spec),
+        "tcp_routes": [_tcp_route(spec, s, name) for s in spec.running for name in tcp_ports(s)],
+        "metrics_targets": list(_metrics_targets(spec)),
+        "subnets": _subnets(spec),
         "address": _address,
-        "rule": lambda route: traefik_rule(route["host"], route["path_prefix"]),
+        "rule": lambda route: traefik_rule(route["host"], route["path_prefix"], route["path_regexp"]),
         "middlewares": _middlewares,
     }
 
 
-def traefik_rule(host: str, path_prefix: str) -> str:
+def traefik_rule(host: str, path_prefix: str, path_regexp: str | None = None) -> str:
     """Return a Traefik router rule; values stand between backticks, which neither may hold.
 
-    Source: Traefik, routing reference, rules: Host(`…`) && PathPrefix(`…`).
+    Source: Traefik, routing reference, rules: Host(`…`) && PathPrefix(`…`), PathRegexp(`…`).
     """
-    if "`" in host + path_prefix:
+    if "`" in host + path_prefix + (path_regexp or ""):
         raise ValueError("a route's host or path may not hold a backtick")
     rule = f"Host(`{host}`)"
+    if path_regexp:
+        return f"{rule} && PathRegexp(`{path_regexp}`)"
     return rule if path_prefix == "/" else f"{rule} && PathPrefix(`{path_prefix}`)"
+
+
+def endpoint(spec: PlatformSpec, service: ServiceSpec, port: str) -> str:
+    """Return where a service's port is reached by the others: a name on a network, or a port on loopback."""
+    if spec.in_containers:
+        return _address(service.name, service.descriptor.ports[port].internal)
+    return _address(_LOOPBACK, service.ports[port])
+
+
+def service_url(spec: PlatformSpec, service: ServiceSpec) -> str:
+    """Return a service's public URL with a slash at its end."""
+    port = spec.ports.get(f"{spec.ingress}/https", _HTTPS)
+    host = f"{service.descriptor.subdomain or service.name}.{spec.base_domain}"
+    return f"https://{host}/" if port == _HTTPS else f"https://{host}:{port}/"
+
+
+def tcp_ports(service: ServiceSpec) -> Sequence[str]:
+    """Return the names of the ports that the ingress publishes for a service and passes on as they are."""
+    return [name for name, port in service.descriptor.ports.items() if port.via_ingress]
+
+
+def _on_host(spec: PlatformSpec, service: ServiceSpec) -> _Place:
+    return _Place(
+        ports=service.ports,
+        outer_address=spec.bind_address,
+        inner_address=_LOOPBACK,
+        config_dir=str(spec.paths.rendered / service.name),
+        data_dir=str(spec.paths.data / service.name),
+        log_dir=str(spec.paths.logs),
+        secret_files={s.name: s.file for s in service.secrets if s.file},
+        certificate={"fullchain": spec.certificate.fullchain, "key": spec.certificate.key},
+    )
+
+
+def _in_container(spec: PlatformSpec, service: ServiceSpec) -> _Place:
+    run = service.descriptor.runs.container
+    if run is None:
+        raise ValueError(f"{service.name} has no container form")
+    certs = str(spec.paths.certs)
+    inside = run.certificates or certs
+    return _Place(
+        ports={name: port.internal for name, port in service.descriptor.ports.items()},
+        outer_address="",
+        inner_address="",
+        config_dir=container_config_dir(service),
+        data_dir=next(iter(run.volumes.values()), "/data"),
+        log_dir="",
+        secret_files={s.name: f"{_SECRETS}/{s.name}" for s in service.secrets if s.plain_file},
+        certificate={
+            "fullchain": spec.certificate.fullchain.replace(certs, inside, 1),
+            "key": spec.certificate.key.replace(certs, inside, 1),
+        },
+    )
+
+
+def container_config_dir(service: ServiceSpec) -> str:
+    """Return where a service's rendered folder is mounted in its container."""
+    run = service.descriptor.runs.container
+    return (run.config_dir if run else None) or f"/etc/autogit/{service.name}"
 
 
 def _size(service: ServiceSpec) -> Mapping[str, Any]:
@@ -63,10 +160,17 @@ def _paths(spec: PlatformSpec) -> Mapping[str, str]:
     return {name: str(getattr(spec.paths, name)) for name in names}
 
 
-def _url(spec: PlatformSpec, service: ServiceSpec) -> str:
-    port = spec.ports.get("traefik/https", _HTTPS)
-    host = f"{service.descriptor.subdomain or service.name}.{spec.base_domain}"
-    return f"https://{host}/" if port == _HTTPS else f"https://{host}:{port}/"
+def _endpoints(spec: PlatformSpec) -> Mapping[str, Mapping[str, str]]:
+    return {s.name: {name: endpoint(spec, s, name) for name in s.descriptor.ports} for s in spec.running}
+
+
+def _subnets(spec: PlatformSpec) -> Mapping[str, str]:
+    return {
+        network: str(service.settings[setting])
+        for service in spec.running
+        if service.descriptor.runs.container
+        for network, setting in service.descriptor.runs.container.subnets.items()
+    }
 
 
 def _route(route: Route) -> Mapping[str, Any]:
@@ -75,30 +179,39 @@ def _route(route: Route) -> Mapping[str, Any]:
         "service": route.service,
         "host": route.host,
         "path_prefix": route.path_prefix,
+        "path_regexp": route.path_regexp,
         "target": route.target,
         "rate_limit": route.rate_limit,
+        "max_body_bytes": route.max_body_bytes,
         "security_headers": route.security_headers,
         "password_file": route.password_file,
     }
+
+
+def _tcp_route(spec: PlatformSpec, service: ServiceSpec, port: str) -> Mapping[str, Any]:
+    number = spec.ports[f"{service.name}/{port}"]
+    return {"name": f"{service.name}-{port}", "port": number, "target": endpoint(spec, service, port)}
 
 
 def _middlewares(route: Mapping[str, Any]) -> list[str]:
     """Return a route's middlewares in the order they act: limits before passwords, so that guessing is slow."""
     names = ["security-headers"] if route["security_headers"] else []
     names += [f"{route['name']}-rate-limit"] if route["rate_limit"] else []
+    names += [f"{route['name']}-body-limit"] if route["max_body_bytes"] else []
     names += [f"{route['name']}-password"] if route["password_file"] else []
     return names
 
 
-def _metrics_targets(spec: PlatformSpec) -> list[Mapping[str, str]]:
+def _metrics_targets(spec: PlatformSpec) -> Sequence[Mapping[str, str]]:
     return [
         {
             "service": service.name,
-            "address": _address(_LOOPBACK, service.ports[service.descriptor.metrics.port]),
-            "path": service.descriptor.metrics.path,
+            "job": service.name if metrics.name == "" else f"{service.name}-{metrics.name}",
+            "address": endpoint(spec, service, metrics.port),
+            "path": metrics.path,
         }
         for service in sorted(spec.running, key=lambda s: s.name)
-        if service.descriptor.metrics
+        for metrics in service.descriptor.metrics
     ]
 
 

@@ -15,7 +15,9 @@ from autogit.model.settings import Settings
 def allocate_ports(
     descriptors: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts, lockfile: Lockfile
 ) -> tuple[dict[str, int], list[Note]]:
-    """Return `service/port name` -> host port for every port of these services, and what a reader should know.
+    """Return `service/port name` -> host port for every port that needs one, and what a reader should know.
+
+    As processes of the host services need one for each of their ports, as containers for the published ones only.
 
     Raises PortTakenError with every wanted port that another process holds.
     """
@@ -41,7 +43,13 @@ class _Allocation:
         self.notes: list[Note] = []
 
     def run(self, descriptors: Sequence[ServiceDescriptor]) -> tuple[dict[str, int], list[Note]]:
-        wanted = {f"{d.service}/{n}": (d.service, n, p) for d in descriptors for n, p in d.ports.items()}
+        on_host = self.settings.runtime == "embedded"
+        wanted = {
+            f"{d.service}/{n}": (d.service, n, p)
+            for d in descriptors
+            for n, p in d.ports.items()
+            if on_host or p.published or p.via_ingress
+        }
         for address, (service, name, port) in wanted.items():
             for key in port_keys(service, name, port):
                 number = self._explicit(key)

@@ -41,5 +41,5 @@ def _fill(service: ServiceSpec, subject: str, text: str, context: Mapping[str, A
     except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
         raise RenderError(
             f"{service.entry.origin}/service.yml: runs.embedded {subject} {text!r}: {exc}",
-            hint="docs/how-to/add-a-service.md lists the names that can be used",
+            hint="docs/reference/templates.md lists the names that can be used",
         ) from exc

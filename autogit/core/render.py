@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jinja2 import TemplateError
 
+from autogit.core.compose import COMPOSE_FILE, compose_text
 from autogit.core.context import template_context
-from autogit.core.templating import structured_environment, text_environment
+from autogit.core.templating import file_environment
 from autogit.core.yaml_source import read_yaml
 from autogit.errors import RenderError
 from autogit.model.service import OnChange
 from autogit.model.spec import PlatformSpec, RenderedFile, RenderedTree, ServiceSpec
 
-_STRUCTURED = (".yml", ".yaml", ".json")
+_YAML = (".yml", ".yaml", ".json")
 
 
 def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> RenderedTree:
@@ -27,7 +28,9 @@ def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> Ren
     for service in spec.running:
         for config in service.descriptor.config:
             path = f"{service.name}/{config.path}"
-            files[path] = RenderedFile(service.name, _render(spec, service, config.path), config.on_change.value)
+            files[path] = RenderedFile(service.name, _file(spec, service, config.path), config.on_change.value)
+    if spec.in_containers:
+        files[COMPOSE_FILE] = RenderedFile("", compose_text(spec), OnChange.WATCHED.value)
     known = {s.name for s in spec.running}
     for path, text in (literals or {}).items():
         owner = path.partition("/")[0]
@@ -50,19 +53,23 @@ def load_literals(folder: Path) -> dict[str, str]:
     return found
 
 
+def _file(spec: PlatformSpec, service: ServiceSpec, path: str) -> str:
+    """Return a config file: as it stands in the service's folder, or what its template renders to."""
+    literal = service.entry.folder / "config" / path
+    return literal.read_text(encoding="utf-8") if literal.is_file() else _render(spec, service, path)
+
+
 def _render(spec: PlatformSpec, service: ServiceSpec, path: str) -> str:
     template = service.entry.folder / "config" / f"{path}.j2"
     shown = f"{service.entry.origin}/config/{path}.j2"
-    structured = path.endswith(_STRUCTURED)
-    environment = structured_environment() if structured else text_environment()
     try:
-        code = environment.from_string(template.read_text(encoding="utf-8"))
+        code = file_environment(PurePosixPath(path).suffix).from_string(template.read_text(encoding="utf-8"))
         text = code.render(template_context(spec, service))
     except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
         raise RenderError(
-            f"{shown} line {_line_of(exc)}: {exc}", hint="docs/how-to/add-a-service.md lists the names that can be used"
+            f"{shown} line {_line_of(exc)}: {exc}", hint="docs/reference/templates.md lists the names that can be used"
         ) from exc
-    if structured and (faults := read_yaml(text).faults):
+    if path.endswith(_YAML) and (faults := read_yaml(text).faults):
         line, sentence = faults[0]
         raise RenderError(
             f"{shown} renders to something that is not YAML (rendered line {line}): {sentence}",

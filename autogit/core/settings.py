@@ -13,10 +13,21 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from autogit.errors import Fault, NotInitialisedError, SettingsError
-from autogit.model.service import ServiceDescriptor
+from autogit.model.service import Scalar, ServiceDescriptor, SettingDescriptor
 from autogit.model.settings import Settings
 
 _FILE = "_FILE"
+_FLAGS = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+    "": False,
+}
 _HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
 
 
@@ -124,6 +135,7 @@ class _Builder:
         for setting in self.service_settings.values():
             if not setting.secret and setting.default is not None:
                 fields["service_settings"].setdefault(setting.name, setting.default)
+        self._check_service_settings(fields["service_settings"])
         self._check_services(fields)
         self._check_ports(fields)
         settings = self._validate(fields)
@@ -131,8 +143,8 @@ class _Builder:
             raise _error(self.faults, self.name)
         return settings
 
-    def _fault(self, key: str, message: str) -> None:
-        self.faults.append(Fault(self.places.get(key, self.name), key, message))
+    def _fault(self, subject: str, message: str, key: str = "") -> None:
+        self.faults.append(Fault(self.places.get(key or subject, self.name), subject, message))
 
     def _sort_in(self, key: str, value: str, values: Mapping[str, str], fields: dict[str, Any]) -> None:
         base = key.removesuffix(_FILE)
@@ -186,6 +198,13 @@ class _Builder:
         near = get_close_matches(key.upper(), known, n=1)
         return f". Did you mean {near[0]}?" if near else ""
 
+    def _check_service_settings(self, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            try:
+                typed_value(self.service_settings[name], value)
+            except ValueError as exc:
+                self._fault(f"{name}={value}", str(exc), name)
+
     def _check_services(self, fields: Mapping[str, Any]) -> None:
         names = {d.service for d in self.descriptors}
         for name in (part.strip() for part in str(fields.get("services_enabled", "")).split(",")):
@@ -216,6 +235,21 @@ class _Builder:
                 shown = "" if key in self.secrets or key not in self.own else f"={fields[self.own[key]]}"
                 self.faults.append(Fault(self.places.get(key, self.name), f"{key}{shown}", _sentence(error)))
         return None
+
+
+def typed_value(setting: SettingDescriptor, text: str) -> Scalar:
+    """Return a setting's value in its type. Raises ValueError with a sentence."""
+    if setting.type == "flag":
+        if text.lower() not in _FLAGS:
+            raise ValueError("must be true or false")
+        return _FLAGS[text.lower()]
+    if setting.type == "number":
+        if not (text.isascii() and text.isdigit()):
+            raise ValueError("must be a whole number that is not negative")
+        return int(text)
+    if setting.choices and text not in setting.choices:
+        raise ValueError(f"must be one of {', '.join(setting.choices)}")
+    return text
 
 
 def _sentence(error: Any) -> str:

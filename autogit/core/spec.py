@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
+from pathlib import PurePosixPath
 
 from autogit.core.catalogue import Catalogue
+from autogit.core.containers import build_container, build_networks
+from autogit.core.context import PASSWORDS_DIR
 from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
+from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
 from autogit.errors import HostTooSmallError, UnsupportedError
 from autogit.model.host import CertificateFacts, HostFacts
@@ -20,8 +24,8 @@ from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor
 from autogit.model.settings import Settings
 from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
 
-INGRESS = "traefik"
 _LOOPBACK = "127.0.0.1"
+_NO_CONTAINERS = "it is a container image and needs a Docker Engine"
 
 
 def build_spec(
@@ -29,16 +33,14 @@ def build_spec(
 ) -> PlatformSpec:
     """Return the whole desired platform.
 
-    Raises UnsupportedError (a setting this version cannot carry out), UsageError (an unknown service), PortTakenError,
+    Raises UsageError (an unknown service), UnsupportedError (a descriptor asks for what cannot be), PortTakenError,
     HostTooSmallError and RenderError (a program's arguments).
     """
-    check_supported(settings)
     chosen = _chosen_services(settings, catalogue)
     missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
     running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
     notes = list(_size_notes(running, settings, facts))
     ports, port_notes = allocate_ports(running, settings, facts, lockfile)
-    certificate = _certificate(settings, facts, paths)
     services = tuple(
         replace(
             _service(entry, missing[entry.descriptor.service], ports, settings),
@@ -52,50 +54,59 @@ def build_spec(
         paths=paths,
         base_domain=settings.base_domain,
         runtime=settings.runtime,
+        ingress=settings.ingress,
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
         routes=tuple(sorted(_routes(services, settings), key=lambda r: r.name)),
-        certificate=certificate,
+        certificate=_certificate(settings, facts, paths),
         ports=ports,
         settings=settings.effective(),
         notes=(*notes, *port_notes, *_availability_notes(services)),
     )
-    return _with_programs(spec, facts)
+    return _with_containers(spec, settings) if spec.in_containers else _with_programs(spec, facts)
 
 
 def check_supported(settings: Settings) -> None:
-    """Raise UnsupportedError for a wish that this version cannot carry out."""
+    """Raise UnsupportedError for a wish that this version can describe and not carry out."""
     wishes = {
         "RUNTIME": (settings.runtime, "embedded"),
         "INGRESS": (settings.ingress, "traefik"),
         "CERT_ISSUER": (settings.cert_issuer, "local"),
-        "LOG_COLLECTOR": (settings.log_collector, "alloy"),
     }
     for key, (wish, supported) in wishes.items():
         if wish != supported:
             raise UnsupportedError(
                 f"{key}={wish} ({settings.source_of(key)}) is not part of this version of AutoGit",
-                hint=f"set {key}={supported}",
+                hint=f"set {key}={supported}; autogit render --out DIR writes the files of any runtime",
             )
+
+
+def dependencies_of(descriptor: ServiceDescriptor, settings: Settings) -> tuple[str, ...]:
+    """Return what a service needs in this runtime, roles replaced by the services that the settings choose."""
+    run = descriptor.runs.container
+    names = [*descriptor.dependencies, *(run.dependencies if run and settings.runtime != "embedded" else ())]
+    roles = {"@ingress": settings.ingress, "@log-collector": settings.log_collector}
+    return tuple(dict.fromkeys(roles.get(name, name) for name in names))
 
 
 def _chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[CatalogueEntry, tuple[str, ...]]]:
     """Return ingress, listed services and what they need, dependencies first; each with who brought it along."""
-    needed_by: dict[str, set[str]] = {INGRESS: set()}
-    queue = list(settings.services_enabled)
-    listed = set(queue)
-    needed_by.update({name: set() for name in queue})
+    needed_by: dict[str, set[str]] = {settings.ingress: set()}
+    listed = set(settings.services_enabled)
+    needed_by.update({name: set() for name in listed})
+    queue = sorted(needed_by)
+    graph: dict[str, Sequence[str]] = {}
     while queue:
         name = queue.pop()
-        for dependency in catalogue.get(name).descriptor.dependencies:
+        graph[name] = sorted(dependencies_of(catalogue.get(name).descriptor, settings))
+        for dependency in graph[name]:
             if dependency not in needed_by:
                 needed_by[dependency] = set()
                 queue.append(dependency)
             needed_by[dependency].add(name)
-    graph = {name: sorted(catalogue.get(name).descriptor.dependencies) for name in sorted(needed_by)}
-    order = _stable_order(graph)
-    return [(catalogue.get(n), () if n in listed or n == INGRESS else tuple(sorted(needed_by[n]))) for n in order]
+    own = listed | {settings.ingress}
+    return [(catalogue.get(n), () if n in own else tuple(sorted(needed_by[n]))) for n in _stable_order(graph)]
 
 
 def _stable_order(graph: Mapping[str, Sequence[str]]) -> list[str]:
@@ -110,9 +121,12 @@ def _stable_order(graph: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _unavailable(descriptor: ServiceDescriptor, settings: Settings, facts: HostFacts) -> str:
+    if settings.runtime != "embedded":
+        known = descriptor.runs.container is not None
+        return "" if known else descriptor.runs.unavailable.get("docker", "it has no container form")
     run = descriptor.runs.embedded
     if run is None:
-        return descriptor.runs.unavailable.get("embedded", f"it cannot run in the {settings.runtime} runtime")
+        return descriptor.runs.unavailable.get("embedded", _NO_CONTAINERS)
     if run.program not in facts.executables:
         return run.missing or f"the program {run.program} is not on PATH"
     return ""
@@ -178,7 +192,9 @@ def _service(entry: CatalogueEntry, unavailable: str, ports: Mapping[str, int], 
         size=descriptor.sizing.get(settings.size),
         ports=own,
         settings={
-            s.name: settings.service_settings.get(s.name, s.default or "") for s in descriptor.settings if not s.secret
+            s.name: typed_value(s, settings.service_settings.get(s.name, s.default or ""))
+            for s in descriptor.settings
+            if not s.secret
         },
         unavailable=unavailable,
     )
@@ -194,7 +210,11 @@ def _secrets(
         fingerprint = facts.secret_fingerprints.get(setting.name, "")
         version = _secret_version(lockfile.find(Address("secret", setting.name)), fingerprint)
         # A new value is a new file: programs that keep the file they read learn of it by its name (decision 0005).
-        file = f"{setting.name}.v{version}.htpasswd"
+        file = ""
+        if setting.htpasswd:
+            file = str(paths.passwords / f"{setting.name}.v{version}.htpasswd")
+        elif setting.file and settings.runtime != "embedded":
+            file = str(paths.secrets / descriptor.service / f"{setting.name}.v{version}")
         yield SecretSpec(
             name=setting.name,
             description=setting.description,
@@ -203,7 +223,7 @@ def _secrets(
             htpasswd_user=setting.htpasswd or "",
             version=version,
             fingerprint=fingerprint,
-            file=str(paths.secrets / file) if setting.htpasswd else "",
+            file=file,
         )
 
 
@@ -218,7 +238,8 @@ def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Rou
     for service in services:
         password = next((s.file for s in service.secrets if s.htpasswd_user), "")
         for route in service.descriptor.routes:
-            if service.unavailable or route.exposure is Exposure.INTERNAL:
+            absent = route.when is not None and not service.settings[route.when]
+            if service.unavailable or route.exposure is Exposure.INTERNAL or absent:
                 continue
             if route.exposure is Exposure.AUTHENTICATED and not password:
                 raise UnsupportedError(
@@ -231,12 +252,25 @@ def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Rou
                 service=service.name,
                 host=f"{subdomain}.{settings.base_domain}",
                 path_prefix=route.path_prefix,
-                target=f"http://{_LOOPBACK}:{service.ports[route.port]}",
+                path_regexp=route.path_regexp,
+                target=_target(service, route.port, settings),
                 exposure=route.exposure,
                 rate_limit=route.rate_limit,
+                max_body_bytes=route.max_body_bytes,
                 security_headers=route.security_headers,
-                password_file=password if route.exposure is Exposure.AUTHENTICATED else "",
+                password_file=_password_file(password, settings) if route.exposure is Exposure.AUTHENTICATED else "",
             )
+
+
+def _target(service: ServiceSpec, port: str, settings: Settings) -> str:
+    if settings.runtime == "embedded":
+        return f"http://{_LOOPBACK}:{service.ports[port]}"
+    return f"http://{service.name}:{service.descriptor.ports[port].internal}"
+
+
+def _password_file(file: str, settings: Settings) -> str:
+    """Return a password file's path as the ingress sees it."""
+    return file if settings.runtime == "embedded" else f"{PASSWORDS_DIR}/{PurePosixPath(file).name}"
 
 
 def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:
@@ -244,3 +278,15 @@ def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:
         s if s.unavailable else replace(s, program=build_program(spec, s, facts.executables)) for s in spec.services
     )
     return replace(spec, services=services)
+
+
+def _with_containers(spec: PlatformSpec, settings: Settings) -> PlatformSpec:
+    running = {s.name for s in spec.running}
+    services = tuple(
+        s
+        if s.unavailable
+        else replace(s, container=build_container(spec, s, [*running & set(dependencies_of(s.descriptor, settings))]))
+        for s in spec.services
+    )
+    spec = replace(spec, services=services)
+    return replace(spec, networks=build_networks(spec))

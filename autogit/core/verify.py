@@ -29,7 +29,7 @@ class RouteCheck:
 
 async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float = 3.0) -> tuple[RouteCheck, ...]:
     """Ask each route of a running service once; `root` is the CA certificate that must sign what is served."""
-    port = spec.ports.get("traefik/https")
+    port = spec.ports.get(f"{spec.ingress}/https")
     if port is None:
         return ()
 

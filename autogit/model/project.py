@@ -49,6 +49,11 @@ class ProjectPaths:
         return self.state / "secrets"
 
     @property
+    def passwords(self) -> Path:
+        """Password files (htpasswd) of routes: a folder of its own, so that the ingress can be given it whole."""
+        return self.secrets / "htpasswd"
+
+    @property
     def certs(self) -> Path:
         """`local-ca/` and one folder a certificate, with `v<N>/` inside."""
         return self.state / "certs"

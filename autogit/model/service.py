@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Tier = Literal["minimal", "homelab", "team", "production"]
 TIERS: tuple[Tier, ...] = ("minimal", "homelab", "team", "production")
+Scalar = str | int | float | bool
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
@@ -48,23 +49,28 @@ class Exposure(StrEnum):
 class RouteDescriptor(Strict):
     """One HTTP route of a service, on `<subdomain>.BASE_DOMAIN`.
 
-    `port` names one of the service's ports; `internal_service` (`api@internal`) stands for a service of the ingress
-    itself. `rate_limit` is requests per second a client address, 0 for none.
+    `port` names one of the service's ports. A path is given as a prefix or as a regular expression (RE2, anchored by
+    its own `^`); the longer rule wins. `rate_limit` is requests per second a client address, `max_body_bytes` the
+    largest request body; 0 means none. `when` names a flag of the service without which there is no such route.
     """
 
-    name: str = "web"
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "web"
     subdomain: str | None = None
-    path_prefix: str = "/"
+    path_prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._~-]*$")] = "/"
+    path_regexp: str | None = None
     exposure: Exposure = Exposure.PUBLIC
     port: str = "http"
     rate_limit: int = Field(default=100, ge=0)
+    max_body_bytes: int = Field(default=0, ge=0)
     security_headers: bool = True
+    when: str | None = None
 
 
 class PortDescriptor(Strict):
     """One TCP port: `internal` in a container, `preferred` on the host; `setting` names the `.env` key that fixes it.
 
     `published` ports are reachable from other machines (the ingress and SSH only); the rest bind to loopback.
+    `via_ingress` ports are published by the ingress, which passes the connection on as it is (TCP).
     """
 
     internal: int = Field(ge=1, le=65535)
@@ -72,11 +78,13 @@ class PortDescriptor(Strict):
     embedded_preferred: int | None = Field(default=None, ge=1, le=65535)
     setting: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
     published: bool = False
+    via_ingress: bool = False
 
 
 class MetricsDescriptor(Strict):
-    """Where a service shows its metrics: the name of one of its ports, and the path."""
+    """Where a service shows its metrics: one of its ports, and the path; `name` tells several apart."""
 
+    name: str = ""
     port: str = "http"
     path: str = "/metrics"
 
@@ -114,10 +122,86 @@ class EmbeddedRun(Strict):
     missing: str = ""
 
 
+class HealthCheck(Strict):
+    """How the engine asks a container whether it is well: an argument list; empty means the image's own check."""
+
+    test: tuple[str, ...] = ()
+    interval_seconds: int = Field(default=15, ge=1)
+    timeout_seconds: int = Field(default=5, ge=1)
+    retries: int = Field(default=3, ge=1)
+    start_period_seconds: int = Field(default=30, ge=0)
+
+
+class Bind(Strict):
+    """A folder or file of the host inside a container; `source` is a template, everything else stands as written."""
+
+    source: str
+    target: str
+    read_only: bool = True
+    propagation: Literal["rslave"] | None = None
+
+
+class PolicyRule(StrEnum):
+    """What a container may not do unless its descriptor says why (`exceptions`)."""
+
+    ROOT_USER = "root-user"
+    WRITABLE_ROOT = "writable-root"
+    CAPABILITIES = "capabilities"
+    NEW_PRIVILEGES = "new-privileges"
+    PRIVILEGED = "privileged"
+    HOST_PATH = "host-path"
+    HOST_NAMESPACE = "host-namespace"
+    DOCKER_SOCKET = "docker-socket"
+    NO_HEALTH_CHECK = "no-health-check"
+
+
+class ContainerRun(Strict):
+    """How a service runs as a container, in the terms of the Compose specification.
+
+    `command`, `entrypoint`, `environment` values and bind sources are templates like `EmbeddedRun.arguments`.
+    `volumes` maps a volume's name to its path inside, `config_dir` is where the rendered folder of the service is
+    mounted (read-only), `certificates` where the certificate store is (empty: not at all). Networks are internal but
+    for `edge` (published ports) and `egress` (the way out); `subnets` maps a network to the setting that holds its
+    subnet. `ingress_network` is where the ingress reaches it. `gpus` is a count or `all`. `dependencies` are those of
+    this runtime only; `@ingress` and `@log-collector` stand for the service that has the role.
+    """
+
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+    user: str | None = None
+    read_only: bool = True
+    cap_drop: tuple[str, ...] = ("ALL",)
+    cap_add: tuple[str, ...] = ()
+    no_new_privileges: bool = True
+    privileged: bool = False
+    init: bool = False
+    tmpfs: tuple[str, ...] = ()
+    volumes: dict[str, str] = Field(default_factory=dict)
+    binds: tuple[Bind, ...] = ()
+    devices: tuple[str, ...] = ()
+    config_dir: str | None = None
+    certificates: str = ""
+    networks: tuple[str, ...] = ()
+    subnets: dict[str, str] = Field(default_factory=dict)
+    ingress_network: str = "web"
+    health: HealthCheck | None = None
+    stop_signal: Literal["TERM", "INT", "QUIT"] | None = None
+    stop_grace_seconds: int = Field(default=10, ge=1)
+    ready_timeout_seconds: int = Field(default=120, ge=1)
+    shm_bytes: int = Field(default=0, ge=0)
+    pids_limit: int = Field(default=1024, ge=1)
+    pid: Literal["host"] | None = None
+    gpus: int | Literal["all"] | None = None
+    dependencies: tuple[str, ...] = ()
+    exceptions: dict[PolicyRule, str] = Field(default_factory=dict)
+
+
 class Runs(Strict):
     """In which runtimes a service can run; absent means it cannot, and `unavailable` says why."""
 
     embedded: EmbeddedRun | None = None
+    container: ContainerRun | None = None
     unavailable: dict[Literal["embedded", "docker"], str] = Field(default_factory=dict)
 
 
@@ -125,7 +209,8 @@ class SettingDescriptor(Strict):
     """One `.env` key that only this service has. A secret without a value is generated where `generate` is set.
 
     `generate` is the number of random characters; `htpasswd` writes the secret for the ingress as a bcrypt line for
-    that user name.
+    that user name, `file` writes it plain for the service's own container, which reads it at `secret_files.NAME`.
+    A `flag` is true or false, a `number` a whole number that is not negative; `choices` limits a text.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -134,10 +219,17 @@ class SettingDescriptor(Strict):
     default: str | None = None
     generate: int | None = Field(default=None, ge=16, le=128)
     htpasswd: str | None = None
+    file: bool = False
+    type: Literal["text", "flag", "number"] = "text"
+    choices: tuple[str, ...] = ()
 
 
 class ServiceDescriptor(Strict):
-    """All that AutoGit knows of a service. The first seven fields are the specification's discovery document."""
+    """All that AutoGit knows of a service.
+
+    The first fields are the specification's discovery document. `role` marks services of which one is chosen by a
+    setting (INGRESS, LOG_COLLECTOR). `tier_values` are further values that follow the tier, for templates.
+    """
 
     service: ServiceName
     summary: str
@@ -149,14 +241,15 @@ class ServiceDescriptor(Strict):
     labels: tuple[str, ...] = ()
     image: str | None = None
     ports: dict[str, PortDescriptor] = Field(default_factory=dict)
+    role: Literal["ingress", "log-collector"] | None = None
     sizing: dict[Tier, SizingTier] = Field(default_factory=dict)
+    tier_values: dict[Tier, dict[str, Scalar]] = Field(default_factory=dict)
     dependencies: tuple[ServiceName, ...] = ()
     health_port: str = "http"
-    metrics: MetricsDescriptor | None = None
+    metrics: tuple[MetricsDescriptor, ...] = ()
     needs_ingress: bool = True
     routes: tuple[RouteDescriptor, ...] = ()
     config: tuple[ConfigFile, ...] = ()
-    volumes: tuple[str, ...] = ()
     settings: tuple[SettingDescriptor, ...] = ()
     runs: Runs = Field(default_factory=Runs)
     end_of_life: str | None = None

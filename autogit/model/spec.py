@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autogit.model.container import ContainerSpec, NetworkSpec
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Value
-from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor, SizingTier, Tier
+from autogit.model.service import CatalogueEntry, Exposure, Scalar, ServiceDescriptor, SizingTier, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Route:
     rate_limit: int
     security_headers: bool
     password_file: str = ""
+    path_regexp: str | None = None
+    max_body_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,11 @@ class SecretSpec:
     fingerprint: str = ""
     file: str = ""
 
+    @property
+    def plain_file(self) -> bool:
+        """Whether the file holds the value itself, for the service to read."""
+        return bool(self.file) and not self.htpasswd_user
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateSpec:
@@ -102,8 +110,9 @@ class ServiceSpec:
     entry: CatalogueEntry
     size: SizingTier | None
     ports: Mapping[str, int]
-    settings: Mapping[str, str]
+    settings: Mapping[str, Scalar]
     secrets: tuple[SecretSpec, ...] = ()
+    container: ContainerSpec | None = None
     program: Program | None = None
     unavailable: str = ""
     needed_by: tuple[str, ...] = ()
@@ -127,6 +136,7 @@ class PlatformSpec:
     paths: ProjectPaths
     base_domain: str
     runtime: str
+    ingress: str
     tier: Tier
     bind_address: str
     services: tuple[ServiceSpec, ...]
@@ -135,6 +145,12 @@ class PlatformSpec:
     ports: Mapping[str, int]
     settings: Mapping[str, str]
     notes: tuple[Note, ...] = ()
+    networks: tuple[NetworkSpec, ...] = ()
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether services run as containers, not as processes of the host."""
+        return self.runtime != "embedded"
 
     @property
     def running(self) -> tuple[ServiceSpec, ...]:

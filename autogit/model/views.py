@@ -93,6 +93,21 @@ class PlanView(View):
         return bool(self.changes)
 
 
+class RenderView(View):
+    """What `render` wrote: paths below `out`, and the names of the secrets that the files refer to."""
+
+    schema_version: int = 1
+    out: str
+    files: tuple[str, ...]
+    secrets: tuple[str, ...]
+    notes: tuple[NoteView, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[NoteView, ...]:
+        """The notes that a reader must see."""
+        return tuple(note for note in self.notes if note.level == "warning")
+
+
 class OutcomeView(View):
     """What became of one change."""
 

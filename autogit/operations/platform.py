@@ -246,7 +246,7 @@ async def _carry_out(project: Project, prepared: Prepared, plan: Plan, caller: _
 async def _verify(project: Project, prepared: Prepared, result: ApplyResult) -> Sequence[str]:
     """Ask every route from outside; a certificate that is not served is taken back."""
     spec = prepared.spec
-    if not spec.routes or any(o.address == Address("process", "traefik") for o in result.failed):
+    if not spec.routes or any(o.address == Address("process", spec.ingress) for o in result.failed):
         return ()
     fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
     root = project.certificates.root_path(spec.base_domain)

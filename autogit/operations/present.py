@@ -90,7 +90,7 @@ def urls(spec: PlatformSpec) -> tuple[UrlView, ...]:
 
 def route_url(spec: PlatformSpec, host: str) -> str:
     """Return a host's URL at the ingress' HTTPS port."""
-    port = spec.ports.get("traefik/https", _HTTPS)
+    port = spec.ports.get(f"{spec.ingress}/https", _HTTPS)
     return f"https://{host}" if port == _HTTPS else f"https://{host}:{port}"
 
 

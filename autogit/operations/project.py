@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from autogit.providers.base import Progress, ProviderContext, Reconciler, no_pro
 from autogit.providers.compute.base import Runtime
 from autogit.providers.host.files import HostFiles, restore_previous
 from autogit.providers.host.secrets import Secrets
+from autogit.providers.programs import find_program
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
 
@@ -67,10 +69,9 @@ class Project:
         """Look at the host: measures, programs, busy ports, certificates in the store."""
         from autogit.core.host import gather_host_facts  # noqa: PLC0415 - psutil costs 15 ms
 
-        programs = {d.runs.embedded.program for d in self.catalogue.descriptors if d.runs.embedded}
         return gather_host_facts(
             self.paths.state,
-            executables=self.runtime.executables(programs),
+            executables=find_programs(self.catalogue),
             certificates=self.certificates.facts(self.context.clock()),
             secret_fingerprints=self.secrets.fingerprints(self.settings.service_secrets),
             own_pids=self.runtime.own_pids(),
@@ -82,6 +83,13 @@ class Project:
         if value:
             values[key] = value
         return build_settings(values, self.catalogue.descriptors, env_dir=self.paths.env_file.parent)
+
+
+def find_programs(catalogue: Catalogue) -> Mapping[str, str]:
+    """Return the absolute path of each program that embedded services run and that is on this host."""
+    names = {d.runs.embedded.program for d in catalogue.descriptors if d.runs.embedded}
+    found = ((name, find_program(name)) for name in sorted(names))
+    return {name: path for name, path in found if path}
 
 
 def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Project:

@@ -57,7 +57,7 @@ async def list_services(project: Project) -> tuple[Service, ...]:
 async def _checks(project: Project, prepared: Prepared) -> Mapping[str, RouteCheck]:
     """Ask the routes of the services that run; a service that is down needs no second witness."""
     root = project.certificates.root_path(prepared.spec.base_domain)
-    ingress = _process(prepared, "traefik")
+    ingress = _process(prepared, prepared.spec.ingress)
     if ingress is None or not root.exists():
         return {}
     return {check.route.service: check for check in await check_routes(prepared.spec, root)}

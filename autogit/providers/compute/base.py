@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,10 +39,6 @@ class Runtime(Reconciler):
     @abstractmethod
     def own_pids(self) -> Collection[int]:
         """Return the pids of this project's processes, their children and what a killed supervisor left; blocks."""
-
-    @abstractmethod
-    def executables(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Return the absolute path of each program that is found here; what is missing is left out."""
 
     @abstractmethod
     def log_path(self, service: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,6 @@ from autogit.providers.compute.base import Restore, Runtime, keep_files
 from autogit.providers.compute.program_conf import ProgramRecord
 from autogit.providers.compute.readiness import observe_state, wait_until_ready
 from autogit.providers.compute.supervisor import ProcessInfo, Supervisor
-from autogit.providers.programs import find_program
 
 _FAILURE_LINES = 20
 
@@ -220,8 +219,3 @@ class EmbeddedRuntime(Runtime):
     async def stop_all(self) -> None:
         """End every process and supervisord itself; returns when they are gone."""
         await asyncio.to_thread(self._supervisor.shutdown)
-
-    def executables(self, names: Iterable[str]) -> Mapping[str, str]:
-        """Find programs beside the running Python first, then on PATH (`python` is that Python itself)."""
-        found = ((name, find_program(name)) for name in names)
-        return {name: path for name, path in found if path}

@@ -329,12 +329,6 @@ def test_health_tells_whether_supervisord_runs(project, free_port):
     assert asyncio.run(project.runtime.health()).detail == "supervisord runs 1 programs"
 
 
-def test_programs_are_found_beside_the_running_python_first(project):
-    found = project.runtime.executables(["python", "supervisord", "sh", "no-such-program"])
-    assert sorted(found) == ["python", "sh", "supervisord"]
-    assert all(Path(path).is_absolute() for path in found.values())
-
-
 def test_a_record_that_cannot_be_kept_is_an_unsupported_wish(project, free_port):
     (outcome,) = project.apply(project.wish("web", free_port(), env={"A=B": "x"}))
     assert isinstance(outcome.error, NotReadyError)

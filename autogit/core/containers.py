@@ -1,0 +1,136 @@
+"""Containers: a descriptor's container form with its values filled in, and the networks that join them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from autogit.core.context import PASSWORDS_DIR, container_config_dir, tcp_ports, template_context
+from autogit.core.templating import text_environment
+from autogit.errors import RenderError
+from autogit.model.container import ContainerSpec, Mount, NetworkSpec, PublishedPort
+from autogit.model.service import ContainerRun
+from autogit.model.spec import PlatformSpec, ServiceSpec
+
+_OPEN_NETWORKS = frozenset({"edge", "egress"})
+"""Networks that are not internal: ports are published on the one, the other is the way out."""
+
+
+def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequence[str]) -> ContainerSpec | None:
+    """Return the container of a service, None where it has none. Raises RenderError."""
+    run = service.descriptor.runs.container
+    if run is None:
+        return None
+    fill = _Filler(service, template_context(spec, service))
+    return ContainerSpec(
+        service=service.name,
+        image=spec.settings.get(f"IMAGE_{service.name.upper().replace('-', '_')}") or service.descriptor.image or "",
+        command=tuple(fill("command", text) for text in run.command),
+        entrypoint=tuple(fill("entrypoint", text) for text in run.entrypoint),
+        environment={name: fill(name, text) for name, text in run.environment.items()},
+        mounts=tuple(_mounts(spec, service, run, fill)),
+        secrets={s.name: s.file for s in service.secrets if s.plain_file},
+        networks={name: _aliases(spec, service, name) for name in _networks_of(spec, service, run)},
+        ports=tuple(_published(spec, service)),
+        depends_on=tuple(sorted(dependencies)),
+        cpus=service.size.cpus if service.size else 0,
+        memory_bytes=service.size.memory_bytes if service.size else 0,
+        health=run.health,
+        user=run.user or "",
+        read_only=run.read_only,
+        cap_drop=run.cap_drop,
+        cap_add=run.cap_add,
+        no_new_privileges=run.no_new_privileges,
+        privileged=run.privileged,
+        init=run.init,
+        tmpfs=run.tmpfs,
+        devices=run.devices,
+        stop_signal=f"SIG{run.stop_signal}" if run.stop_signal else "",
+        stop_grace_seconds=run.stop_grace_seconds,
+        shm_bytes=run.shm_bytes,
+        pids_limit=run.pids_limit,
+        pid=run.pid or "",
+        gpus=str(run.gpus or ""),
+    )
+
+
+def build_networks(spec: PlatformSpec) -> tuple[NetworkSpec, ...]:
+    """Return every network that a container of the platform is on, sorted by name."""
+    subnets = {
+        network: str(service.settings[setting])
+        for service in spec.running
+        if service.descriptor.runs.container
+        for network, setting in service.descriptor.runs.container.subnets.items()
+    }
+    names = {name for s in spec.running if s.container for name in s.container.networks}
+    return tuple(NetworkSpec(name, name not in _OPEN_NETWORKS, subnets.get(name, "")) for name in sorted(names))
+
+
+class _Filler:
+    """Fills a service's templates with its context; a fault names descriptor and key."""
+
+    def __init__(self, service: ServiceSpec, context: Mapping[str, Any]) -> None:
+        self.service = service
+        self.context = context
+
+    def __call__(self, subject: str, text: str) -> str:
+        try:
+            return text_environment().from_string(text).render(self.context)
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
+            raise RenderError(
+                f"{self.service.entry.origin}/service.yml: runs.container {subject} {text!r}: {exc}",
+                hint="docs/reference/templates.md lists the names that can be used",
+            ) from exc
+
+
+def _mounts(spec: PlatformSpec, service: ServiceSpec, run: ContainerRun, fill: _Filler) -> Iterator[Mount]:
+    if service.descriptor.config:
+        yield Mount("bind", f"./{service.name}", container_config_dir(service))
+    if run.certificates:
+        yield Mount("bind", str(spec.paths.certs), run.certificates)
+    if service.name == spec.ingress and any(route.password_file for route in spec.routes):
+        yield Mount("bind", str(spec.paths.passwords), PASSWORDS_DIR)
+    for volume, target in run.volumes.items():
+        yield Mount("volume", volume, target, read_only=False)
+    for bind in run.binds:
+        source = fill("binds", bind.source)
+        yield Mount("bind", source, bind.target, bind.read_only, bind.propagation or "")
+
+
+def _networks_of(spec: PlatformSpec, service: ServiceSpec, run: ContainerRun) -> Sequence[str]:
+    """Return a container's networks: the ingress joins the network of whatever it routes to."""
+    names = set(run.networks)
+    if service.name == spec.ingress:
+        names |= {_ingress_network(s) for s in spec.running if _is_routed(spec, s)}
+    elif _is_routed(spec, service):
+        names.add(run.ingress_network)
+    return sorted(names)
+
+
+def _is_routed(spec: PlatformSpec, service: ServiceSpec) -> bool:
+    return any(route.service == service.name for route in spec.routes) or bool(tcp_ports(service))
+
+
+def _ingress_network(service: ServiceSpec) -> str:
+    run = service.descriptor.runs.container
+    return run.ingress_network if run else "web"
+
+
+def _aliases(spec: PlatformSpec, service: ServiceSpec, network: str) -> tuple[str, ...]:
+    """Return further names: on `web` the ingress answers to every public name, so that services find each other."""
+    if service.name != spec.ingress or network != "web":
+        return ()
+    return tuple(sorted({route.host for route in spec.routes}))
+
+
+def _published(spec: PlatformSpec, service: ServiceSpec) -> Iterator[PublishedPort]:
+    for name, port in service.descriptor.ports.items():
+        if port.published:
+            yield PublishedPort(spec.bind_address, spec.ports[f"{service.name}/{name}"], port.internal)
+    if service.name == spec.ingress:
+        for other in spec.running:
+            for name in tcp_ports(other):
+                number = spec.ports[f"{other.name}/{name}"]
+                yield PublishedPort(spec.bind_address, number, number)

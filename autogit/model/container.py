@@ -1,0 +1,79 @@
+"""A container as the platform wishes for it: complete, frozen, the same for every engine and export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from autogit.model.service import HealthCheck
+
+MountKind = Literal["bind", "volume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount: `source` is a host path (a bind, absolute or relative to the rendered tree) or a volume's name."""
+
+    kind: MountKind
+    source: str
+    target: str
+    read_only: bool = True
+    propagation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the host that leads into a container (TCP)."""
+
+    host_address: str
+    host_port: int
+    container_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network of the platform: an internal one has no way out and publishes nothing. `subnet` is CIDR or ""."""
+
+    name: str
+    internal: bool
+    subnet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container. `networks` maps each network to the further names it is known by there.
+
+    `secrets` maps a name below /run/secrets to the host's file. `depends_on` names services that must be healthy first.
+    `gpus` is a count, `all` or "" for none; sizes are bytes, times seconds.
+    """
+
+    service: str
+    image: str
+    command: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+    secrets: Mapping[str, str]
+    networks: Mapping[str, tuple[str, ...]]
+    ports: tuple[PublishedPort, ...]
+    depends_on: tuple[str, ...]
+    cpus: float
+    memory_bytes: int
+    health: HealthCheck | None
+    user: str = ""
+    read_only: bool = True
+    cap_drop: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    no_new_privileges: bool = True
+    privileged: bool = False
+    init: bool = False
+    tmpfs: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    stop_signal: str = ""
+    stop_grace_seconds: int = 10
+    shm_bytes: int = 0
+    pids_limit: int = 1024
+    pid: str = ""
+    gpus: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
