@@ -26,6 +26,8 @@ from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec,
 
 _LOOPBACK = "127.0.0.1"
 _NO_CONTAINERS = "it is a container image and needs a Docker Engine"
+_DESCRIBED = {"RUNTIME": ("embedded", "docker"), "INGRESS": ("traefik", "nginx"), "CERT_ISSUER": ("local",)}
+_CARRIED_OUT = {"RUNTIME": ("embedded",), "INGRESS": ("traefik",)}
 
 
 def build_spec(
@@ -33,9 +35,10 @@ def build_spec(
 ) -> PlatformSpec:
     """Return the whole desired platform.
 
-    Raises UsageError (an unknown service), UnsupportedError (a descriptor asks for what cannot be), PortTakenError,
-    HostTooSmallError and RenderError (a program's arguments).
+    Raises UnsupportedError (a wish that this version cannot even describe, a route without its password), UsageError
+    (an unknown service), PortTakenError, HostTooSmallError and RenderError (a program's arguments).
     """
+    _check_wishes(settings, _DESCRIBED)
     chosen = _chosen_services(settings, catalogue)
     missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
     running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
@@ -69,16 +72,18 @@ def build_spec(
 
 def check_supported(settings: Settings) -> None:
     """Raise UnsupportedError for a wish that this version can describe and not carry out."""
-    wishes = {
-        "RUNTIME": (settings.runtime, "embedded"),
-        "INGRESS": (settings.ingress, "traefik"),
-        "CERT_ISSUER": (settings.cert_issuer, "local"),
-    }
-    for key, (wish, supported) in wishes.items():
-        if wish != supported:
+    _check_wishes(
+        settings, {**_DESCRIBED, **_CARRIED_OUT}, "; autogit render --out DIR writes the files of any runtime"
+    )
+
+
+def _check_wishes(settings: Settings, known: Mapping[str, tuple[str, ...]], hint: str = "") -> None:
+    wishes = {"RUNTIME": settings.runtime, "INGRESS": settings.ingress, "CERT_ISSUER": settings.cert_issuer}
+    for key, wish in wishes.items():
+        if wish not in known[key]:
             raise UnsupportedError(
                 f"{key}={wish} ({settings.source_of(key)}) is not part of this version of AutoGit",
-                hint=f"set {key}={supported}; autogit render --out DIR writes the files of any runtime",
+                hint=f"set {key}={known[key][0]}{hint}",
             )
 
 
@@ -126,7 +131,8 @@ def _unavailable(descriptor: ServiceDescriptor, settings: Settings, facts: HostF
         return "" if known else descriptor.runs.unavailable.get("docker", "it has no container form")
     run = descriptor.runs.embedded
     if run is None:
-        return descriptor.runs.unavailable.get("embedded", _NO_CONTAINERS)
+        reason = _NO_CONTAINERS if descriptor.runs.container else "it cannot run in the embedded runtime"
+        return descriptor.runs.unavailable.get("embedded", reason)
     if run.program not in facts.executables:
         return run.missing or f"the program {run.program} is not on PATH"
     return ""
