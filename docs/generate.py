@@ -41,6 +41,13 @@ _SERVICES_HEAD = """# Services
 The built-in catalogue. `autogit services show NAME --format json` prints one service's discovery document;
 [Add a service](../how-to/add-a-service.md) tells how to bring your own.
 """
+_TEMPLATES_HEAD = """# Templates
+
+What a service's templates (`config/**.j2`) and the texts of its descriptor (arguments, variables, bind sources) may use.
+In a file each `{{ value }}` is written by the serializer of the file's format, so no value can break out of its place:
+write no quotes around it, and join texts inside one `{{ }}` (`{{ config_dir ~ "/rules" }}`). In a descriptor's texts
+values stand as they are; no shell is involved. A file without `.j2` is copied as it stands.
+"""
 _SIZING_HEAD = """## Sizing
 
 CPU cores and memory per service in each tier (`SIZE`). Totals are rounded up as the specification's table rounds them:
@@ -69,6 +76,7 @@ def build_pages() -> dict[str, str]:
         "docs/reference/commands.md": _MARK + commands_page(list_commands()),
         "docs/reference/errors.md": _MARK + errors_page(list_errors()),
         "docs/reference/services.md": _MARK + services_page(descriptors),
+        "docs/reference/templates.md": _MARK + templates_page(),
         ".env.example": _ended(env_example(descriptors)),
     }
 
@@ -183,7 +191,8 @@ def services_page(descriptors: Sequence[ServiceDescriptor]) -> str:
     ]
     heads = ("Service", "Summary", "Subdomain", "Internal port", "External port", "Health", "Ready", "Labels")
     runs = [
-        (f"`{d.service}`", _runs(d), ", ".join(f"`{x}`" for x in d.dependencies), _settings(d)) for d in descriptors
+        (f"`{d.service}`", _runs(d), _value(d.image), ", ".join(f"`{x}`" for x in _needs(d)), _settings(d))
+        for d in descriptors
     ]
     return "\n".join(
         [
@@ -192,9 +201,19 @@ def services_page(descriptors: Sequence[ServiceDescriptor]) -> str:
             _SIZING_HEAD,
             _sizing(descriptors),
             "## Running\n",
-            _table(("Service", "Embedded runtime", "Needs", "Settings of its own"), runs),
+            _table(("Service", "Embedded runtime", "Container image", "Needs", "Settings of its own"), runs),
         ]
     )
+
+
+def templates_page() -> str:
+    """Return the page of the names that templates may use, and of how values are written."""
+    from autogit.core.context import TEMPLATE_NAMES  # noqa: PLC0415
+    from autogit.core.templating import SERIALIZERS  # noqa: PLC0415
+
+    names = _table(("Name", "What it is"), [(f"`{name}`", _cell(text)) for name, text in TEMPLATE_NAMES.items()])
+    endings = ", ".join(f"`{ending}`" for ending in SERIALIZERS)
+    return "\n".join([_TEMPLATES_HEAD, names, f"Files that can be templates end in {endings} (before `.j2`).\n"])
 
 
 def _sizing(descriptors: Sequence[ServiceDescriptor]) -> str:
@@ -223,6 +242,11 @@ def _runs(descriptor: ServiceDescriptor) -> str:
     if descriptor.runs.embedded is None:
         return _cell("no: " + descriptor.runs.unavailable.get("embedded", "it needs a container"))
     return f"yes, as `{descriptor.runs.embedded.program}`"
+
+
+def _needs(descriptor: ServiceDescriptor) -> tuple[str, ...]:
+    run = descriptor.runs.container
+    return (*descriptor.dependencies, *(run.dependencies if run else ()))
 
 
 def _settings(descriptor: ServiceDescriptor) -> str:

@@ -19,6 +19,39 @@ _LOOPBACK = "127.0.0.1"
 _SECRETS = "/run/secrets"
 PASSWORDS_DIR = "/run/autogit/htpasswd"
 """Where the ingress' container finds the password files of routes."""
+TEMPLATE_NAMES: Mapping[str, str] = {
+    "service": "the service's own name",
+    "project": "PROJECT_NAME",
+    "base_domain": "BASE_DOMAIN",
+    "runtime": "RUNTIME",
+    "tier": "SIZE",
+    "tier_values": "what the descriptor's `tier_values` say for this tier",
+    "size": "`cpus`, `memory_bytes`, `whole_cpus`, `go_memory_limit` of the service in this tier",
+    "settings": "the service's own settings that are no secrets, in their type",
+    "secret_files": "secret's name -> file that holds it, as the service sees it",
+    "ports": "port's name -> number that the service listens on",
+    "outer_address": "address that published ports listen on (in a container: all, written as nothing)",
+    "inner_address": "address that all other ports listen on",
+    "config_dir": "folder that holds the service's rendered files, as the service sees it",
+    "data_dir": "folder for the service's data (in a container: its first volume)",
+    "log_file": "`log_file(NAME)`: a file for a log besides the output (in a container: nothing, which is the output)",
+    "certificate": "`fullchain` and `key`: the files of the certificate, as the service sees them",
+    "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs` of the project, on the host",
+    "https_port": "port of HTTPS as the outside sees it",
+    "url": "the service's own public address, with a slash at its end",
+    "urls": "service -> public address, for every routed service that runs",
+    "hosts": "every public host name, sorted",
+    "services": "names of the services that run here",
+    "endpoints": 'service -> port\'s name -> `host:port` as others reach it; ask with `"loki" in endpoints`',
+    "routes": "every HTTP route of the platform (for the ingress)",
+    "tcp_routes": "every port that the ingress passes on: `name`, `port`, `target`",
+    "metrics_targets": "everything that shows metrics: `service`, `job`, `address`, `path`",
+    "subnets": "network -> subnet, for networks that have a setting for it",
+    "address": "`address(HOST, PORT)`: joins them, IPv6 in brackets",
+    "rule": "`rule(ROUTE)`: a Traefik rule",
+    "middlewares": "`middlewares(ROUTE)`: names of the Traefik middlewares of a route, in order",
+}
+"""Every name of `template_context` with its meaning; the reference page is written from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from autogit.core.catalogue import Catalogue
 from autogit.core.containers import build_container, build_networks
 from autogit.core.context import PASSWORDS_DIR
+from autogit.core.policy import policy_notes
 from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
 from autogit.core.settings import typed_value
@@ -295,4 +296,4 @@ def _with_containers(spec: PlatformSpec, settings: Settings) -> PlatformSpec:
         for s in spec.services
     )
     spec = replace(spec, services=services)
-    return replace(spec, networks=build_networks(spec))
+    return replace(spec, networks=build_networks(spec), notes=(*spec.notes, *policy_notes(spec)))

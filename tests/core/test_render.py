@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autogit.core.context import traefik_rule
+from autogit.core.context import TEMPLATE_NAMES, template_context, traefik_rule
 from autogit.core.render import load_literals, render
 from autogit.core.templating import serialise
 from autogit.errors import RenderError
@@ -185,3 +185,10 @@ def test_an_ipv6_address_stands_in_brackets(workbench):
     spec = workbench.spec("SERVICES_ENABLED=api\nBIND_ADDRESS=::1\n")
     static = yaml.safe_load(render(spec).files["traefik/traefik.yml"].text)
     assert static["entryPoints"]["websecure"]["address"] == "[::1]:8443"
+
+
+@pytest.mark.parametrize("runtime", ["embedded", "docker"])
+def test_every_name_that_a_template_may_use_is_described(workbench, runtime):
+    spec = workbench.spec(f"RUNTIME={runtime}\nSERVICES_ENABLED=api,prometheus\n")
+    for service in spec.running:
+        assert set(template_context(spec, service)) == set(TEMPLATE_NAMES)

@@ -8,7 +8,7 @@ import pytest
 from autogit.core.settings import load_settings
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-REFERENCE = ["settings.md", "commands.md", "errors.md", "services.md"]
+REFERENCE = ["settings.md", "commands.md", "errors.md", "services.md", "templates.md"]
 
 
 def _prose(files):

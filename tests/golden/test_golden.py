@@ -15,14 +15,21 @@ HERE = Path(__file__).parent / "cases"
 EXAMPLES = {p.parent.name: p for p in sorted((ROOT / "examples").glob("*/.env"))}
 OWN = {p.parent.name: p for p in sorted(HERE.glob("*/.env"))}
 CASES = EXAMPLES | OWN
+TEMPLATES = ROOT / "templates" / "services"
 UPDATE = os.environ.get("AUTOGIT_UPDATE_GOLDEN") == "1"
 
 
 def _tree(workbench, case):
     spec = workbench.spec(CASES[case].read_text())
     here = str(workbench.paths.root)
-    tree = {path: file.text.replace(here, "/srv/autogit") for path, file in render(spec).files.items()}
+    tree = {
+        path: file.text.replace(here, "/srv/autogit")
+        for path, file in render(spec).files.items()
+        if not (TEMPLATES / file.service / "config" / path.partition("/")[2]).is_file()  # copied as it stands
+    }
     for service in spec.running:
+        if service.program is None:
+            continue
         words = [service.program.executable, *service.program.arguments]
         words += [f"{k}={v}" for k, v in service.program.environment.items()]
         tree[f"{service.name}/process"] = "\n".join(words).replace(here, "/srv/autogit") + "\n"

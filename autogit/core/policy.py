@@ -1,0 +1,55 @@
+"""What a container should not do without a reason: checked on the spec, answered by the descriptor; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from autogit.model.container import ContainerSpec
+from autogit.model.plan import Note
+from autogit.model.service import PolicyRule
+from autogit.model.spec import PlatformSpec
+
+_SOCKET_FOLDERS = frozenset({"/var/run/docker.sock", "/run/docker.sock", "/var/run", "/run", "/"})
+_LOW_PORTS = "NET_BIND_SERVICE"
+_ROOT = frozenset({"", "0", "root"})
+
+
+def policy_notes(spec: PlatformSpec) -> Iterator[Note]:
+    """Yield a warning for each breach of the policy that the service's descriptor gives no reason for."""
+    for service in spec.running:
+        if service.container is None or service.descriptor.runs.container is None:
+            continue
+        reasons = service.descriptor.runs.container.exceptions
+        for rule, sentence in breaches(spec, service.container):
+            if rule not in reasons:
+                yield Note("warning", service.name, f"{sentence}, and its descriptor does not say why ({rule.value})")
+
+
+def breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[PolicyRule, str]]:
+    """Yield each rule that a container breaks, with what it does."""
+    if container.user.partition(":")[0] in _ROOT:
+        yield PolicyRule.ROOT_USER, "it runs as root"
+    if not container.read_only:
+        yield PolicyRule.WRITABLE_ROOT, "its root file system can be written to"
+    if "ALL" not in container.cap_drop or set(container.cap_add) - {_LOW_PORTS}:
+        yield PolicyRule.CAPABILITIES, "it has capabilities of root's"
+    if not container.no_new_privileges:
+        yield PolicyRule.NEW_PRIVILEGES, "its programs may gain privileges"
+    if container.privileged:
+        yield PolicyRule.PRIVILEGED, "it is privileged"
+    if container.pid:
+        yield PolicyRule.HOST_NAMESPACE, "it sees the processes of the host"
+    if container.health is None:
+        yield PolicyRule.NO_HEALTH_CHECK, "nothing asks whether it is well"
+    yield from _mount_breaches(spec, container)
+
+
+def _mount_breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[PolicyRule, str]]:
+    own = {str(spec.paths.certs), str(spec.paths.passwords)}
+    sources = [m.source for m in container.mounts if m.kind == "bind" and m.source not in own]
+    paths = [source for source in sources if PurePosixPath(source).is_absolute()]
+    if paths:
+        yield PolicyRule.HOST_PATH, f"it sees {', '.join(paths)} of the host"
+    if _SOCKET_FOLDERS & set(paths):
+        yield PolicyRule.DOCKER_SOCKET, "it can reach the Docker Engine"

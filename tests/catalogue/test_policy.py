@@ -1,0 +1,87 @@
+"""Everything that is rendered, scanned: what may not be is not there, and each exception has its reason."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from autogit.core.policy import breaches
+from autogit.core.render import render
+from autogit.model.service import Exposure, PolicyRule
+from tests.catalogue.test_compose import PLATFORMS, platform  # noqa: F401 - a fixture
+
+NEVER_OPEN = {
+    "prometheus", "loki", "tempo", "meilisearch", "alloy", "promtail", "node-exporter", "cadvisor", "dcgm-exporter",
+    "socket-proxy", "gitlab-runner",
+}  # fmt: skip
+MAY_HAVE_THE_SOCKET = {"socket-proxy", "gitlab-runner", "cadvisor", "node-exporter"}
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_every_breach_has_a_reason_and_every_reason_a_breach(platform, name):  # noqa: F811
+    spec = platform(PLATFORMS[name])
+    for service in spec.running:
+        found = {rule for rule, _ in breaches(spec, service.container)}
+        reasons = service.descriptor.runs.container.exceptions
+        assert found == set(reasons), service.name
+        assert all(len(reason) > 10 for reason in reasons.values()), service.name
+    assert [note for note in spec.notes if "does not say why" in note.message] == []
+
+
+def test_a_breach_without_a_reason_is_said_aloud(platform, workbench):  # noqa: F811
+    text = (
+        "service: web\nsummary: x\nimage: example/web:1.0\nsizing: {homelab: 1C/64M}\n"
+        "runs:\n  container: {read_only: false, binds: [{source: /etc, target: /etc}]}\n"
+    )
+    workbench.add_service("web", text)
+    said = {n.message for n in platform("RUNTIME=docker\nSERVICES_ENABLED=web\n").notes if n.subject == "web"}
+    assert said == {
+        f"{sentence}, and its descriptor does not say why ({rule})"
+        for sentence, rule in (
+            ("it runs as root", "root-user"),
+            ("its root file system can be written to", "writable-root"),
+            ("nothing asks whether it is well", "no-health-check"),
+            ("it sees /etc of the host", "host-path"),
+        )
+    }
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_images_are_pinned_and_limits_and_logs_are_bounded(platform, name):  # noqa: F811
+    for service in platform(PLATFORMS[name]).running:
+        container = service.container
+        assert re.fullmatch(r"[a-z0-9./_-]+:v?[0-9a-z][\w.-]*", container.image), container.image
+        assert not re.search(r"latest|edge|nightly|main$", container.image)
+        assert container.cpus > 0
+        assert container.memory_bytes >= 32 * 1024**2
+        assert container.pids_limit > 0
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_no_backend_without_a_login_is_open(platform, name):  # noqa: F811
+    spec = platform(PLATFORMS[name])
+    open_routes = {r.service for r in spec.routes if r.exposure is Exposure.PUBLIC}
+    assert not open_routes & NEVER_OPEN
+    assert all(r.password_file for r in spec.routes if r.exposure is Exposure.AUTHENTICATED)
+
+
+def test_the_socket_is_given_to_few(platform):  # noqa: F811
+    for env in PLATFORMS.values():
+        spec = platform(env)
+        found = {
+            s.name for s in spec.running for rule, _ in breaches(spec, s.container) if rule is PolicyRule.DOCKER_SOCKET
+        }
+        assert found <= MAY_HAVE_THE_SOCKET
+
+
+DEFAULT_PASSWORD = re.compile(
+    r"(?i)(password|secret|token|master_key)[\w ]*['\"]?\s*[:=>]+\s*['\"]?(admin|changeme|password|gitlab|12345)"
+)
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_nothing_rendered_holds_latest_or_a_default_password(platform, name):  # noqa: F811
+    for path, file in render(platform(PLATFORMS[name])).files.items():
+        found = [x for x in file.text.splitlines() if re.search(r":latest\b", x) or DEFAULT_PASSWORD.search(x)]
+        assert found == [], path
