@@ -43,10 +43,10 @@ The built-in catalogue. `autogit services show NAME --format json` prints one se
 """
 _TEMPLATES_HEAD = """# Templates
 
-What a service's templates (`config/**.j2`) and the texts of its descriptor (arguments, variables, bind sources) may use.
-In a file each `{{ value }}` is written by the serializer of the file's format, so no value can break out of its place:
-write no quotes around it, and join texts inside one `{{ }}` (`{{ config_dir ~ "/rules" }}`). In a descriptor's texts
-values stand as they are; no shell is involved. A file without `.j2` is copied as it stands.
+What a service's templates (`config/**.j2`) and the texts of its descriptor (arguments, variables, bind sources) may
+use. In a file each `{{ value }}` is written by the serializer of the file's format, so no value can break out of its
+place: write no quotes around it, and join texts inside one `{{ }}` (`{{ config_dir ~ "/rules" }}`). In a descriptor's
+texts values stand as they are; no shell is involved. A file without `.j2` is copied as it stands.
 """
 _SIZING_HEAD = """## Sizing
 

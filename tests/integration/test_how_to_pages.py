@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.integration
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
-BLOCK = re.compile(r"```(\w+)(?: file=(\S+))?\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"```(\w+)(?: (file|append)=(\S+))?\n(.*?)```", re.DOTALL)
 
 
 def _follow(page, installation):
@@ -22,11 +23,11 @@ def _follow(page, installation):
     (programs / "autogit").chmod(0o755)
     environ = {**installation.environ, "PATH": f"{programs}:{installation.environ['PATH']}"}
     printed = {}
-    for language, path, text in BLOCK.findall((HOW_TO / page).read_text()):
+    for language, how, path, text in BLOCK.findall((HOW_TO / page).read_text()):
         if path:
             target = installation.root / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
+            target.write_text(text if how == "file" else target.read_text() + text)
         for line in text.splitlines() if language == "console" else ():
             command = line.removeprefix("$ ")
             done = subprocess.run(
@@ -45,6 +46,12 @@ def test_add_a_service_works_as_its_page_says(installation):
     rendered = installation.root / ".autogit" / "rendered" / "hello" / "greeting.json"
     assert json.loads(rendered.read_text())["greeting"] == "Good morning"
     assert "Nothing to do" in installation.run("up").stdout
+    compose = yaml.safe_load((installation.root / "rendered-docker" / "docker-compose.yml").read_text())
+    hello = compose["services"]["hello"]
+    assert hello["networks"] == {"web": {}}
+    assert hello["read_only"] is True
+    assert hello["deploy"]["resources"]["limits"]["memory"] == str(64 * 1024**2)
+    assert "does not say why" not in printed["autogit render --env-file docker.env --out rendered-docker"]
     installation.set(SERVICES_ENABLED="api", HELLO_GREETING=None)
     installation.run("up", "--yes")
     assert installation.probe("hello.autogit.localhost").status == 404
