@@ -16,6 +16,7 @@ from autogit.core.templating import text_environment
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import DependencyCycleError, DescriptorError, Fault, UsageError
 from autogit.model.service import CatalogueEntry, ServiceDescriptor
+from autogit.model.settings import Settings
 
 _SUFFIX = ".j2"
 
@@ -156,6 +157,12 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
     for name in descriptor.dependencies:
         if name not in known:
             yield Fault(place, "dependencies", f"there is no service called {name}{did_you_mean(name, known)}")
+    names = [route.name for route in descriptor.routes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Fault(place, "routes", f"two routes are called {name}: give one of them another name")
+    for metrics in (descriptor.metrics,) if descriptor.metrics else ():
+        if metrics.port not in descriptor.ports:
+            yield Fault(place, "metrics", f"{metrics.port} is not in ports")
     for route in descriptor.routes:
         if route.port not in descriptor.ports:
             yield Fault(place, "routes", f"route {route.name} leads to the port {route.port}, which is not in ports")
@@ -184,13 +191,17 @@ def _template_faults(entry: CatalogueEntry) -> Iterator[Fault]:
 
 
 def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
-    owners: dict[str, str] = {}
+    owners = {name.upper(): "AutoGit" for name in Settings.model_fields}
     for entry in entries:
+        own: set[str] = set()
         for setting in entry.descriptor.settings:
             owner = owners.setdefault(setting.name, entry.descriptor.service)
+            place = f"{entry.origin}/service.yml"
             if owner != entry.descriptor.service:
-                place = f"{entry.origin}/service.yml"
                 yield Fault(place, setting.name, f"is a setting of {owner} already: choose another name")
+            elif setting.name in own:
+                yield Fault(place, setting.name, "stands twice among the settings")
+            own.add(setting.name)
 
 
 def _check_circles(entries: Mapping[str, CatalogueEntry]) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from autogit.errors import Fault, NotInitialisedError, SettingsError
 from autogit.model.service import ServiceDescriptor
-from autogit.model.settings import Settings
+from autogit.model.settings import LONGEST_PASSWORD_BYTES, Settings
 
 _FILE = "_FILE"
 _HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
@@ -124,6 +124,7 @@ class _Builder:
         for setting in self.service_settings.values():
             if not setting.secret and setting.default is not None:
                 fields["service_settings"].setdefault(setting.name, setting.default)
+        self._check_passwords(fields["service_secrets"])
         self._check_services(fields)
         self._check_ports(fields)
         settings = self._validate(fields)
@@ -162,7 +163,7 @@ class _Builder:
             fields["service_settings"][key] = value
 
     def _put_port(self, key: str, value: str, fields: dict[str, Any]) -> None:
-        if value.isdigit() and 1 <= int(value) <= 65535:  # noqa: PLR2004 - the highest TCP port
+        if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:  # noqa: PLR2004 - the highest TCP port
             fields["port_overrides"][key] = int(value)
         else:
             self._fault(key, "must be a port, a whole number from 1 to 65535")
@@ -186,6 +187,12 @@ class _Builder:
         near = get_close_matches(key.upper(), known, n=1)
         return f". Did you mean {near[0]}?" if near else ""
 
+    def _check_passwords(self, secrets: Mapping[str, str]) -> None:
+        for name, value in secrets.items():
+            if self.service_settings[name].htpasswd and len(value.encode()) > LONGEST_PASSWORD_BYTES:
+                key = name if name in self.places else f"{name}{_FILE}"
+                self._fault(key, f"is longer than {LONGEST_PASSWORD_BYTES} bytes, the most that bcrypt takes")
+
     def _check_services(self, fields: Mapping[str, Any]) -> None:
         names = {d.service for d in self.descriptors}
         for name in (part.strip() for part in str(fields.get("services_enabled", "")).split(",")):
@@ -195,6 +202,11 @@ class _Builder:
                 self._fault("SERVICES_ENABLED", f"there is no service called {name}. {guess}")
 
     def _check_ports(self, fields: Mapping[str, Any]) -> None:
+        for prefix, service in self.port_keys.items():
+            one, other = f"PORT_{_upper(service)}", f"PORT_{_upper(service)}_HTTP"
+            given = fields["port_overrides"]
+            if prefix == other and one in given and other in given:
+                self._fault(other, f"means the same as {one}: keep one of them")
         claims = {
             "HTTP_PORT": fields.get("http_port"),
             "HTTPS_PORT": fields.get("https_port"),

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Tier = Literal["minimal", "homelab", "team", "production"]
 TIERS: tuple[Tier, ...] = ("minimal", "homelab", "team", "production")
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""One label of a domain name (RFC 1035, section 2.3.1): the wildcard certificate covers one, not two."""
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
@@ -52,9 +54,9 @@ class RouteDescriptor(Strict):
     itself. `rate_limit` is requests per second a client address, 0 for none.
     """
 
-    name: str = "web"
-    subdomain: str | None = None
-    path_prefix: str = "/"
+    name: ServiceName = "web"
+    subdomain: Label | None = None
+    path_prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._~-]*$")] = "/"
     exposure: Exposure = Exposure.PUBLIC
     port: str = "http"
     rate_limit: int = Field(default=100, ge=0)
@@ -141,7 +143,7 @@ class ServiceDescriptor(Strict):
 
     service: ServiceName
     summary: str
-    subdomain: str | None = None
+    subdomain: Label | None = None
     internal_port: int | None = Field(default=None, ge=1, le=65535)
     external_port: int | None = Field(default=None, ge=1, le=65535)
     health_endpoint: str | None = None
