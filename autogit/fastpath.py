@@ -68,22 +68,32 @@ def sealed_resources(root: str) -> int | None:
 
 
 def file_digest(path: str) -> str:
-    """SHA-256 (hex) of a file's bytes and its permission bits; "absent" where there is no file."""
+    """SHA-256 (hex) of a file's bytes and its permission bits; "absent" where there is no file, `unreadable: ERRNO`."""
     try:
         with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            return _sha256(file.read() + b"%o" % mode)
+            return content_digest(file.read(), os.fstat(file.fileno()).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return "absent"
+    except OSError as exc:
+        return f"unreadable: {exc.errno}"
+
+
+def content_digest(data: bytes, mode: int) -> str:
+    """Return `file_digest` of a file with these bytes and this `st_mode`."""
+    return _sha256(data + b"%o" % mode)
 
 
 def tree_digest(root: str) -> str:
-    """SHA-256 (hex) over every file below a folder, names and contents; of nothing where there is no folder."""
+    """SHA-256 (hex) over everything below a folder, names and contents; of nothing where there is no folder.
+
+    Links are followed, as the catalogue does; an empty folder counts, since it may be a service without descriptor.
+    """
     rows: list[str] = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(f for f in folders if f != "__pycache__")
+        rows.append(folder)
         rows += [f"{folder}/{name} {file_digest(f'{folder}/{name}')}" for name in sorted(files)]
-    return _sha256("\n".join(rows).encode())
+    return _sha256("\n".join(rows).encode("utf-8", "surrogateescape"))
 
 
 def host_signature() -> str:
@@ -119,7 +129,7 @@ def _lock_is_held(path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

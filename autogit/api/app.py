@@ -29,7 +29,10 @@ def create_app() -> FastAPI:
 
 
 async def _problem(_request: Request, exc: Exception) -> JSONResponse:
-    """Return RFC 9457 problem details; the code is the same as on the command line."""
+    """Return RFC 9457 problem details; the code is the same as on the command line.
+
+    Whoever asks has shown no credential: which lines of which file are wrong is for the command line to say.
+    """
     error = exc if isinstance(exc, AutogitError) else AutogitError("unexpected")
     body = {
         "type": f"urn:autogit:error:{error.code}",
@@ -37,7 +40,6 @@ async def _problem(_request: Request, exc: Exception) -> JSONResponse:
         "status": error.http_status,
         "detail": error.message,
         "hint": error.hint,
-        "faults": [{"place": f.place, "subject": f.subject, "message": f.message} for f in error.faults],
     }
     return JSONResponse(body, status_code=error.http_status, media_type=_PROBLEM)
 

@@ -24,12 +24,12 @@ def register(app: typer.Typer) -> None:
         """Stop the platform."""
         from autogit.operations import platform
 
-        project = context.open_project()
         if purge:
+            project = context.open_project()
             name = project.settings.project_name
             if not confirm and interactive():
                 confirm = typer.prompt(f"This removes secrets, certificates and data. Type {name} to go on", err=True)
             messages = context.perform(platform.purge(project, confirm, lock_wait_seconds=lock_wait))
         else:
-            messages = context.perform(platform.down(project, lock_wait_seconds=lock_wait))
+            messages = context.perform(platform.down(context.paths, lock_wait_seconds=lock_wait))
         context.output.data({"messages": list(messages)}, messages)

@@ -41,9 +41,9 @@ class Output:
                 sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    def line(self, text: str) -> None:
-        """Write one line of data."""
-        sys.stdout.write(text + "\n")
+    def record(self, document: dict[str, Any], text: str) -> None:
+        """Write one of many: a JSON document on a line of its own, or the line that a person reads."""
+        sys.stdout.write((jsonlib.dumps(document, ensure_ascii=False) if self.json else text) + "\n")
         sys.stdout.flush()
 
     def progress(self, text: str) -> None:

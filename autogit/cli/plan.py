@@ -29,9 +29,10 @@ def register(app: typer.Typer) -> None:
         from autogit.operations.platform import save
 
         view = context.perform(make_plan(context.open_project(), parse_policy(policy)))
-        context.output.data(view, plan_lines(view, verbose=context.output.verbose))
         if out:
             save(out, plan_document(view))
+        context.output.data(view, plan_lines(view, verbose=context.output.verbose))
+        if out:
             context.output.progress(f"Saved. Apply exactly this one: autogit up --plan {out}")
         elif view.pending and not context.output.json:
             context.output.progress(

@@ -61,9 +61,24 @@ def confirmer(context: Context, *, asked: bool) -> Callable[[PlanView], bool]:
             context.output.progress(line)
         context.output.progress("")
         touched = view.counts["update"] + view.counts["replace"] + view.counts["delete"]
-        return not (asked and touched and interactive()) or typer.confirm("Apply?", err=True)
+        return not (asked and touched and interactive()) or _ask()
 
     return confirm
+
+
+def _ask() -> bool:
+    """Ask, and let Ctrl-C end the question: the event loop's own handler would wait until it is answered."""
+    import signal
+
+    from autogit.errors import StoppedError
+
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm("Apply?", err=True)
+    except (KeyboardInterrupt, typer.Abort) as exc:
+        raise StoppedError("stopped by Ctrl-C; nothing was changed", hint="autogit plan shows it again") from exc
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:

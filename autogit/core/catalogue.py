@@ -16,6 +16,7 @@ from autogit.core.templating import file_environment
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import DependencyCycleError, DescriptorError, Fault, UsageError
 from autogit.model.service import CatalogueEntry, ServiceDescriptor
+from autogit.model.settings import Settings
 
 _SUFFIX = ".j2"
 ROLES = frozenset({"@ingress", "@log-collector"})
@@ -155,20 +156,36 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
     descriptor, place = entry.descriptor, f"{entry.origin}/service.yml"
     if descriptor.service != entry.folder.name:
         yield Fault(place, "service", f"is {descriptor.service}, but the folder is called {entry.folder.name}")
-    run = descriptor.runs.container
-    for name in (*descriptor.dependencies, *(run.dependencies if run else ())):
-        if name not in known | ROLES:
-            yield Fault(place, "dependencies", f"there is no service called {name}{did_you_mean(name, known)}")
+    for name in sorted(_every_dependency(descriptor) - known - ROLES):
+        yield Fault(place, "dependencies", f"there is no service called {name}{did_you_mean(name, known)}")
+    for metrics in descriptor.metrics:
+        if metrics.port not in descriptor.ports:
+            yield Fault(place, "metrics", f"{metrics.port} is not in ports")
+    if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
+        yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
+    yield from _flag_faults(descriptor, place)
+    yield from _route_faults(descriptor, place)
+    yield from _container_faults(descriptor, place)
+    yield from _template_faults(entry)
+
+
+def _flag_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
     flags = {setting.name for setting in descriptor.settings if setting.type == "flag"}
+    for route in descriptor.routes:
+        if route.when is not None and route.when not in flags:
+            yield Fault(place, "routes", f"route {route.name}: {route.when} is not a flag among the settings")
+    for setting in descriptor.settings:
+        if setting.required_when is not None and setting.required_when not in flags:
+            yield Fault(place, setting.name, f"{setting.required_when} is not a flag among the settings")
+
+
+def _route_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
+    names = [route.name for route in descriptor.routes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Fault(place, "routes", f"two routes are called {name}: give one of them another name")
     for route in descriptor.routes:
         if route.port not in descriptor.ports:
             yield Fault(place, "routes", f"route {route.name} leads to the port {route.port}, which is not in ports")
-        if route.when is not None and route.when not in flags:
-            yield Fault(place, "routes", f"route {route.name}: {route.when} is not a flag among the settings")
-    yield from _container_faults(descriptor, place)
-    if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
-        yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
-    yield from _template_faults(entry)
 
 
 def _container_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
@@ -209,13 +226,17 @@ def _template_faults(entry: CatalogueEntry) -> Iterator[Fault]:
 
 
 def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
-    owners: dict[str, str] = {}
+    owners = {name.upper(): "AutoGit" for name in Settings.model_fields}
     for entry in entries:
+        own: set[str] = set()
         for setting in entry.descriptor.settings:
             owner = owners.setdefault(setting.name, entry.descriptor.service)
+            place = f"{entry.origin}/service.yml"
             if owner != entry.descriptor.service:
-                place = f"{entry.origin}/service.yml"
                 yield Fault(place, setting.name, f"is a setting of {owner} already: choose another name")
+            elif setting.name in own:
+                yield Fault(place, setting.name, "stands twice among the settings")
+            own.add(setting.name)
 
 
 def _every_dependency(descriptor: ServiceDescriptor) -> set[str]:

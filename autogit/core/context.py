@@ -34,7 +34,6 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "inner_address": "address that all other ports listen on",
     "config_dir": "folder that holds the service's rendered files, as the service sees it",
     "data_dir": "folder for the service's data (in a container: its first volume)",
-    "log_file": "`log_file(NAME)`: a file for a log besides the output (in a container: nothing, which is the output)",
     "certificate": "`fullchain` and `key`: the files of the certificate, as the service sees them",
     "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs` of the project, on the host",
     "https_port": "port of HTTPS as the outside sees it",
@@ -63,7 +62,6 @@ class _Place:
     inner_address: str
     config_dir: str
     data_dir: str
-    log_dir: str
     secret_files: Mapping[str, str]
     certificate: Mapping[str, str]
 
@@ -86,7 +84,6 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "inner_address": place.inner_address,
         "config_dir": place.config_dir,
         "data_dir": place.data_dir,
-        "log_file": lambda name: f"{place.log_dir}/{name}.log" if place.log_dir else "",
         "certificate": dict(place.certificate),
         "paths": _paths(spec),
         "https_port": spec.ports.get(f"{spec.ingress}/https", _HTTPS),
@@ -144,7 +141,6 @@ def _on_host(spec: PlatformSpec, service: ServiceSpec) -> _Place:
         inner_address=_LOOPBACK,
         config_dir=str(spec.paths.rendered / service.name),
         data_dir=str(spec.paths.data / service.name),
-        log_dir=str(spec.paths.logs),
         secret_files={s.name: s.file for s in service.secrets if s.file},
         certificate={"fullchain": spec.certificate.fullchain, "key": spec.certificate.key},
     )
@@ -162,7 +158,6 @@ def _in_container(spec: PlatformSpec, service: ServiceSpec) -> _Place:
         inner_address="",
         config_dir=container_config_dir(service),
         data_dir=next(iter(run.volumes.values()), "/data"),
-        log_dir="",
         secret_files={s.name: f"{_SECRETS}/{s.name}" for s in service.secrets if s.plain_file},
         certificate={
             "fullchain": spec.certificate.fullchain.replace(certs, inside, 1),

@@ -25,6 +25,14 @@ from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.state import PlatformState
 from autogit.providers.base import Clock, Reconciler, utc_now
 
+Verify = Callable[[ApplyResult, Recorder], Awaitable[Sequence[str]]]
+"""Asks from outside what became of an apply; returns what is wrong, and may take changes back (and record that)."""
+
+
+async def nothing_to_prove(_result: ApplyResult, _recorder: Recorder) -> Sequence[str]:
+    """Find nothing wrong."""
+    return ()
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -83,17 +91,28 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
 
 
-async def carry_out(
-    engine: Engine, prepared: Prepared, plan: Plan, on_outcome: OnOutcome, command: str
-) -> tuple[ApplyResult, Recorder]:
-    """Apply a plan made from `prepared` (the whole or a part of it) and keep the lockfile true."""
+async def carry_out(  # noqa: PLR0913 - what is applied, how it is shown and how it is proven
+    engine: Engine,
+    prepared: Prepared,
+    plan: Plan,
+    on_outcome: OnOutcome,
+    command: str,
+    *,
+    verify: Verify = nothing_to_prove,
+) -> tuple[ApplyResult, Sequence[str]]:
+    """Apply a plan made from `prepared` (the whole or a part of it), prove it, and keep the lockfile true.
+
+    Returns the outcomes and what `verify` found wrong, in sentences.
+    """
     recorder = Recorder(engine.store, prepared.lockfile, engine.clock)
     recorder.adopt(prepared.plan.changes)
     recorder.begin(plan.pending, ports=prepared.spec.ports)
     result = await apply_plan(plan, engine.providers, recorder, on_outcome)
+    problems = await verify(result, recorder)
     whole = not result.failed and not result.skipped and plan is prepared.plan
-    recorder.finish(command, "failed" if result.failed else "ok", settings=prepared.spec.settings if whole else None)
-    return result, recorder
+    ending = "failed" if result.failed or problems else "ok"
+    recorder.finish(command, ending, settings=prepared.spec.settings if whole else None)
+    return result, problems
 
 
 def record_in_sync(engine: Engine, prepared: Prepared) -> Lockfile:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from autogit.errors import Fault, NotInitialisedError, SettingsError
 from autogit.model.service import Scalar, ServiceDescriptor, SettingDescriptor
-from autogit.model.settings import Settings
+from autogit.model.settings import LONGEST_PASSWORD_BYTES, Settings
 
 _FILE = "_FILE"
 _FLAGS = {
@@ -136,6 +136,8 @@ class _Builder:
             if not setting.secret and setting.default is not None:
                 fields["service_settings"].setdefault(setting.name, setting.default)
         self._check_service_settings(fields["service_settings"])
+        self._check_passwords(fields["service_secrets"])
+        self._check_required(fields)
         self._check_services(fields)
         self._check_ports(fields)
         settings = self._validate(fields)
@@ -174,7 +176,7 @@ class _Builder:
             fields["service_settings"][key] = value
 
     def _put_port(self, key: str, value: str, fields: dict[str, Any]) -> None:
-        if value.isdigit() and 1 <= int(value) <= 65535:  # noqa: PLR2004 - the highest TCP port
+        if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:  # noqa: PLR2004 - the highest TCP port
             fields["port_overrides"][key] = int(value)
         else:
             self._fault(key, "must be a port, a whole number from 1 to 65535")
@@ -205,6 +207,19 @@ class _Builder:
             except ValueError as exc:
                 self._fault(f"{name}={value}", str(exc), name)
 
+    def _check_required(self, fields: Mapping[str, Any]) -> None:
+        for setting in self.service_settings.values():
+            flag = setting.required_when
+            given = setting.name in fields["service_secrets"] or fields["service_settings"].get(setting.name)
+            if flag and not given and _FLAGS.get(str(fields["service_settings"].get(flag, "")).lower()):
+                self._fault(setting.name, f"is needed with {flag}=true", flag)
+
+    def _check_passwords(self, secrets: Mapping[str, str]) -> None:
+        for name, value in secrets.items():
+            if self.service_settings[name].htpasswd and len(value.encode()) > LONGEST_PASSWORD_BYTES:
+                key = name if name in self.places else f"{name}{_FILE}"
+                self._fault(key, f"is longer than {LONGEST_PASSWORD_BYTES} bytes, the most that bcrypt takes")
+
     def _check_services(self, fields: Mapping[str, Any]) -> None:
         names = {d.service for d in self.descriptors}
         for name in (part.strip() for part in str(fields.get("services_enabled", "")).split(",")):
@@ -214,6 +229,11 @@ class _Builder:
                 self._fault("SERVICES_ENABLED", f"there is no service called {name}. {guess}")
 
     def _check_ports(self, fields: Mapping[str, Any]) -> None:
+        for prefix, service in self.port_keys.items():
+            one, other = f"PORT_{_upper(service)}", f"PORT_{_upper(service)}_HTTP"
+            given = fields["port_overrides"]
+            if prefix == other and one in given and other in given:
+                self._fault(other, f"means the same as {one}: keep one of them")
         claims = {
             "HTTP_PORT": fields.get("http_port"),
             "HTTPS_PORT": fields.get("https_port"),
@@ -244,8 +264,8 @@ def typed_value(setting: SettingDescriptor, text: str) -> Scalar:
             raise ValueError("must be true or false")
         return _FLAGS[text.lower()]
     if setting.type == "number":
-        if not (text.isascii() and text.isdigit()):
-            raise ValueError("must be a whole number that is not negative")
+        if not (text.isascii() and text.isdigit() and int(text) >= setting.minimum):
+            raise ValueError(f"must be a whole number from {setting.minimum} on")
         return int(text)
     if setting.choices and text not in setting.choices:
         raise ValueError(f"must be one of {', '.join(setting.choices)}")

@@ -15,7 +15,7 @@ from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
 from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
-from autogit.errors import HostTooSmallError, UnsupportedError
+from autogit.errors import DescriptorError, Fault, HostTooSmallError, UnsupportedError
 from autogit.model.host import CertificateFacts, HostFacts
 from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Note
@@ -62,7 +62,7 @@ def build_spec(
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
-        routes=tuple(sorted(_routes(services, settings), key=lambda r: r.name)),
+        routes=_distinct(sorted(_routes(services, settings), key=lambda r: r.name), services),
         certificate=_certificate(settings, facts, paths),
         ports=ports,
         settings=settings.effective(),
@@ -231,6 +231,7 @@ def _secrets(
             version=version,
             fingerprint=fingerprint,
             file=file,
+            mode=0o600 if settings.runtime == "embedded" else 0o444,
         )
 
 
@@ -278,6 +279,23 @@ def _target(service: ServiceSpec, port: str, settings: Settings) -> str:
 def _password_file(file: str, settings: Settings) -> str:
     """Return a password file's path as the ingress sees it."""
     return file if settings.runtime == "embedded" else f"{PASSWORDS_DIR}/{PurePosixPath(file).name}"
+
+
+def _distinct(routes: Sequence[Route], services: Sequence[ServiceSpec]) -> tuple[Route, ...]:
+    """Return the routes. Raises DescriptorError where two claim one place: which of them answers would be chance."""
+    origins = {s.name: f"{s.entry.origin}/service.yml" for s in services}
+    owners: dict[tuple[str, str], Route] = {}
+    faults = []
+    for route in routes:
+        first = owners.setdefault((route.host, route.path_regexp or route.path_prefix), route)
+        if first is not route:
+            claim = (
+                f"https://{route.host}{route.path_regexp or route.path_prefix} is claimed by {first.service} already"
+            )
+            faults.append(Fault(origins[route.service], "routes", claim))
+    if faults:
+        raise DescriptorError("two services claim the same route", faults=faults, hint="give one another subdomain")
+    return tuple(routes)
 
 
 def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:

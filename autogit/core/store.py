@@ -18,7 +18,7 @@ from autogit.providers.base import Clock, utc_now
 from autogit.providers.host.atomic import write_atomic
 
 _HINT = "autogit doctor --repair-lockfile keeps the damaged file aside and goes back to the last good one"
-_UNRECORDED = frozenset({"pid"})
+_UNRECORDED = frozenset({"pid", "since"})
 """What a provider reports and what changes without anybody's doing: not worth a line in version control."""
 
 
@@ -178,7 +178,7 @@ class Recorder:
     def record(self, change: Change, outcome: Outcome) -> None:
         """Write down one outcome; a failed change leaves its former entry and its intent."""
         if not outcome.ok:
-            self._put_back(outcome.restored)
+            self.put_back(outcome.restored)
             return
         entries = dict(self.lockfile.entries)
         if change.after is None:
@@ -194,8 +194,8 @@ class Recorder:
         kept = self.lockfile.settings if settings is None else dict(settings)
         self._save(replace(self.lockfile, last_apply=last, settings=kept))
 
-    def _put_back(self, restored: Iterable[Address]) -> None:
-        """Record that a provider undid these: what was true before this run is true again."""
+    def put_back(self, restored: Iterable[Address]) -> None:
+        """Record that these were undone: what was true before this run is true again."""
         former = {a: self.before.entries[a] for a in restored if a in self.before.entries}
         if former:
             self._save(replace(self.lockfile, entries={**self.lockfile.entries, **former}))

@@ -20,6 +20,7 @@ def serialise(value: Any) -> str:
     if isinstance(value, StrictUndefined):
         str(value)  # raises UndefinedError with the variable's name
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = text.replace("{{", "\\u007b\\u007b")  # Traefik runs its dynamic files through Go's templates
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

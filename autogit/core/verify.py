@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -16,6 +15,7 @@ _POLL_SECONDS = 0.1
 _LEAST_SERVER_ERROR = 500
 _NOT_FOUND = 404
 _UNAUTHORIZED = 401
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +41,31 @@ async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float
     return tuple(await asyncio.gather(*(one(route) for route in spec.routes)))
 
 
-async def await_routes(spec: PlatformSpec, root: Path, serial: str, *, budget_seconds: float = 15.0) -> Sequence[str]:
-    """Wait until every route answers with the certificate of that serial; return what is still wrong, sentences."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with the routes, in sentences; `certificate` are those that another certificate would mend."""
+
+    problems: tuple[str, ...] = ()
+    certificate: tuple[str, ...] = ()
+
+
+async def await_routes(spec: PlatformSpec, root: Path, serial: str, *, budget_seconds: float = 15.0) -> Verdict:
+    """Wait until every route answers with the certificate of that serial; return what is still wrong at the end."""
     deadline = monotonic() + budget_seconds
     while True:
         checks = await check_routes(spec, root)
-        problems = [c.problem for c in checks if c.problem]
-        problems += [
-            f"https://{c.route.host} is served with certificate {c.probe.serial_hex}, on disk is {serial}"
-            for c in checks
-            if not c.problem and serial and c.probe.serial_hex != serial
-        ]
+        certificate = tuple(p for c in checks if (p := _certificate_problem(c, serial)))
+        problems = (*(c.problem for c in checks if c.problem), *certificate)
         if not problems or monotonic() >= deadline:
-            return problems
+            return Verdict(tuple(dict.fromkeys(problems)), certificate)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _certificate_problem(check: RouteCheck, serial: str) -> str:
+    served = check.probe.serial_hex
+    if served and serial and served != serial:
+        return f"https://{check.route.host} is served with certificate {served}, on disk is {serial}"
+    return check.problem if _UNTRUSTED in check.probe.error else ""
 
 
 def _path(spec: PlatformSpec, route: Route) -> str:

@@ -29,21 +29,22 @@ class YamlSource:
 
 def read_yaml(text: str) -> YamlSource:
     """Parse one document with the safe loader; a broken text is a fault, never an exception."""
+    lines: dict[Path, int] = {}
     try:
         loader = _LOADER(text)
         node = loader.get_single_node()
-        data = None if node is None else loader.construct_document(node)
+        if node is None:
+            return YamlSource(None, faults=((1, "the file is empty"),))
+        data = loader.construct_document(node)
+        return YamlSource(data, lines, tuple(_walk(node, (), lines)))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        return YamlSource(None, faults=((mark.line + 1 if mark else 1, f"broken YAML: {exc.problem or exc.context}"),))
-    except yaml.YAMLError as exc:
-        return YamlSource(None, faults=((1, f"broken YAML: {str(exc).splitlines()[0]}"),))
-    except ValueError as exc:  # a date such as 2026-99-99
-        return YamlSource(None, faults=((1, f"broken YAML: {exc}"),))
-    if node is None:
-        return YamlSource(None, faults=((1, "the file is empty"),))
-    lines: dict[Path, int] = {}
-    return YamlSource(data, lines, tuple(_walk(node, (), lines)))
+        line, problem = mark.line + 1 if mark else 1, str(exc.problem or exc.context)
+    except RecursionError:
+        line, problem = 1, "a part of it refers to itself, or it is nested too deep"
+    except (yaml.YAMLError, ValueError) as exc:  # ValueError: a date such as 2026-99-99
+        line, problem = 1, str(exc).splitlines()[0]
+    return YamlSource(None, faults=((line, f"broken YAML: {problem}"),))
 
 
 def _walk(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Iterator[tuple[int, str]]:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Tier = Literal["minimal", "homelab", "team", "production"]
 TIERS: tuple[Tier, ...] = ("minimal", "homelab", "team", "production")
 Scalar = str | int | float | bool
+Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""One label of a domain name (RFC 1035, section 2.3.1): the wildcard certificate covers one, not two."""
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
 _UNITS = {"M": 1024**2, "G": 1024**3}
@@ -54,8 +56,8 @@ class RouteDescriptor(Strict):
     largest request body; 0 means none. `when` names a flag of the service without which there is no such route.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "web"
-    subdomain: str | None = None
+    name: ServiceName = "web"
+    subdomain: Label | None = None
     path_prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._~-]*$")] = "/"
     path_regexp: str | None = None
     exposure: Exposure = Exposure.PUBLIC
@@ -210,7 +212,8 @@ class SettingDescriptor(Strict):
 
     `generate` is the number of random characters; `htpasswd` writes the secret for the ingress as a bcrypt line for
     that user name, `file` writes it plain for the service's own container, which reads it at `secret_files.NAME`.
-    A `flag` is true or false, a `number` a whole number that is not negative; `choices` limits a text.
+    A `flag` is true or false, a `number` a whole number from `minimum` on; `choices` limits a text. `required_when`
+    names a flag of the service with which the setting must be given.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -222,6 +225,8 @@ class SettingDescriptor(Strict):
     file: bool = False
     type: Literal["text", "flag", "number"] = "text"
     choices: tuple[str, ...] = ()
+    minimum: int = Field(default=0, ge=0)
+    required_when: str | None = None
 
 
 class ServiceDescriptor(Strict):
@@ -233,7 +238,7 @@ class ServiceDescriptor(Strict):
 
     service: ServiceName
     summary: str
-    subdomain: str | None = None
+    subdomain: Label | None = None
     internal_port: int | None = Field(default=None, ge=1, le=65535)
     external_port: int | None = Field(default=None, ge=1, le=65535)
     health_endpoint: str | None = None

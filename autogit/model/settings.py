@@ -17,6 +17,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _LONGEST_DOMAIN = 253
 _HIGHEST_PORT = 65535
 MASK = "(secret)"
+LONGEST_PASSWORD_BYTES = 72
+"""bcrypt ignores or refuses what is longer (OpenBSD crypt(3), bcrypt)."""
 
 
 def _domain(value: Any) -> str:
@@ -43,7 +45,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 
 def _port_pool(value: Any) -> str:
-    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", str(value))
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", str(value))
     if not match or not 1 <= int(match[1]) <= int(match[2]) <= _HIGHEST_PORT:
         raise ValueError("must be a range of ports, low-high, as in 20080-20999")
     return str(value)

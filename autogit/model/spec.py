@@ -63,7 +63,8 @@ class SecretSpec:
     """A secret the platform needs: given in `.env` (`given` is the SecretStr's text, kept out of repr) or generated.
 
     `version` grows by one with each new value, `fingerprint` is the value's keyed digest ("" before there is one).
-    `file` is where a service reads it (absolute, 0600, one file a version), "" for the store only.
+    `file` is where a service reads it (absolute, one file a version), "" for the store only. Its `mode` is 0600, but
+    for containers: a container's user is another one, there the folder around (0700) keeps others out.
     """
 
     name: str
@@ -74,6 +75,7 @@ class SecretSpec:
     version: int = 1
     fingerprint: str = ""
     file: str = ""
+    mode: int = 0o600
 
     @property
     def plain_file(self) -> bool:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
 from autogit.core.reconcile import Prepared, prepare
-from autogit.core.store import LockfileStore
 from autogit.errors import AutogitError
 from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
 from autogit.operations.present import published_ports
-from autogit.operations.project import Project, open_project
+from autogit.operations.project import Project, lockfile_store, open_project
 from autogit.providers.host.secret_store import SecretStore
 
 _GIB = 1024**3
@@ -42,7 +41,7 @@ async def diagnose(paths: ProjectPaths) -> DoctorView:
 async def repair_lockfile(paths: ProjectPaths) -> tuple[str, ...]:
     """Go back to the last good lockfile; the damaged one is kept aside."""
     async with apply_lock(paths.apply_lock, "doctor --repair-lockfile"):
-        aside, lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").repair()
+        aside, lockfile = lockfile_store(paths).repair()
     if aside is None:
         return (f"{paths.lockfile.name} is sound: nothing to repair",)
     return (
@@ -191,7 +190,7 @@ def _clock(paths: ProjectPaths) -> Iterator[FindingView]:
 
 def _lockfile(paths: ProjectPaths) -> Iterator[FindingView]:
     try:
-        lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").load()
+        lockfile = lockfile_store(paths).load()
     except AutogitError as error:
         yield FindingView(
             check="lockfile", level="error", message=error.message, fix="autogit doctor --repair-lockfile"

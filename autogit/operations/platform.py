@@ -8,30 +8,37 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 from autogit.core.guard import Limits, check_safe
 from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Prepared, carry_out, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
-from autogit.core.verify import await_routes
+from autogit.core.verify import Verdict, await_routes
 from autogit.errors import (
     AutogitError,
     Fault,
+    LockfileError,
     NotConfirmedError,
+    NotInitialisedError,
     NotReadyError,
     PartialApplyError,
     StalePlanError,
     UsageError,
 )
 from autogit.model.plan import Action, ApplyResult, Change, Outcome, Plan, Policy
+from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.views import PlanView, UpView
 from autogit.operations import present
-from autogit.operations.project import Project
+from autogit.operations.project import Project, lockfile_store
 from autogit.operations.seal import break_seal, write_seal
+from autogit.providers.base import ProviderContext
+from autogit.providers.compute.base import Runtime
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.files import restore_previous
+from autogit.providers.registry import load_provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +122,8 @@ async def adopt(project: Project, addresses: Collection[Address], *, lock_wait_s
             )
         messages = tuple(_copy_to_overrides(project, change) for change in changes)
         break_seal(project.paths)
-    record_in_sync(project.engine, await prepare(project.engine))
-    return messages
+        record_in_sync(project.engine, await prepare(project.engine))
+        return messages
 
 
 async def revert(
@@ -154,10 +161,18 @@ async def restart(
         return tuple(f"{name} restarted and ready" for name in chosen)
 
 
-async def down(project: Project, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Stop everything that runs; files, data, secrets and certificates stay."""
-    async with apply_lock(project.paths.apply_lock, "down", wait_seconds=lock_wait_seconds):
-        return await _stop(project)
+async def down(paths: ProjectPaths, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
+    """Stop everything that runs; files, data, secrets and certificates stay.
+
+    It needs neither a sound `.env` nor a sound lockfile: what runs is known to the runtime. Raises NotInitialisedError
+    where there is no project at all.
+    """
+    if not paths.state.exists():
+        if not paths.env_file.exists():
+            raise NotInitialisedError(f"there is no {paths.env_file.name} in {paths.root}", hint="autogit init")
+        return ("nothing was running",)
+    async with apply_lock(paths.apply_lock, "down", wait_seconds=lock_wait_seconds):
+        return await _stop(paths)
 
 
 async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
@@ -172,20 +187,26 @@ async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: flo
             hint=f"autogit down --purge --confirm {name}",
         )
     async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
-        messages = await _stop(project)
+        messages = await _stop(project.paths)
         shutil.rmtree(project.paths.state)
         project.paths.lockfile.unlink(missing_ok=True)
     return (*messages, "removed .autogit/ (certificates, secrets, data, logs) and autogit.lock.json")
 
 
-async def _stop(project: Project) -> tuple[str, ...]:
-    break_seal(project.paths)
-    lockfile = project.store.load()
+async def _stop(paths: ProjectPaths) -> tuple[str, ...]:
+    break_seal(paths)
+    context = ProviderContext(paths)
+    runtime = cast("Runtime", load_provider("compute", "embedded", context))
+    await runtime.stop_all()
+    store = lockfile_store(paths)
+    try:
+        lockfile = store.load()
+    except LockfileError as error:
+        return (f"everything is stopped; {error.message}", f"hint: {error.hint}")
     processes = sorted(a for a in lockfile.entries if a.kind == "process")
-    await project.runtime.stop_all()
     if processes:
         kept = {a: e for a, e in lockfile.entries.items() if a not in processes}
-        recorder = Recorder(project.store, replace(lockfile, entries=kept), project.context.clock)
+        recorder = Recorder(store, replace(lockfile, entries=kept), context.clock)
         recorder.finish("down", "ok", settings=None)
     return tuple(f"{a.name} stopped" for a in processes) or ("nothing was running",)
 
@@ -203,16 +224,12 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
     started = monotonic()
     view = present.plan_view(prepared, plan)
     if not plan.pending:
-        record_in_sync(project.engine, prepared)
-        if plan is prepared.plan and not plan.held:
-            write_seal(project, prepared)
-        return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
+        return await _nothing_to_change(project, prepared, plan, view)
     if not caller.confirm(view):
         raise NotConfirmedError("not applied: the question was answered with no")
     break_seal(project.paths)
     project.store.keep_previous()
-    result = await _carry_out(project, prepared, plan, caller)
-    problems = await _verify(project, prepared, result)
+    result, problems = await _carry_out(project, prepared, plan, caller)
     _raise_failures(project, result, problems)
     after = await prepare(project.engine, plan.policy)
     if not after.plan.pending and not after.plan.held:
@@ -228,7 +245,25 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
     )
 
 
-async def _carry_out(project: Project, prepared: Prepared, plan: Plan, caller: _Caller) -> ApplyResult:
+async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, view: PlanView) -> UpView:
+    """Say so only where every route answers too: an `up` that ended well is a platform that is well."""
+    record_in_sync(project.engine, prepared)
+    if plan is prepared.plan and not plan.held:
+        break_seal(project.paths)
+        verdict = await _ask_routes(project, prepared, failed=frozenset())
+        if verdict.problems:
+            raise NotReadyError(
+                "there is nothing to change, and not everything answers",
+                hint="autogit status; autogit logs",
+                faults=[Fault("route", "probe", problem) for problem in verdict.problems],
+            )
+        write_seal(project, prepared)
+    return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
+
+
+async def _carry_out(
+    project: Project, prepared: Prepared, plan: Plan, caller: _Caller
+) -> tuple[ApplyResult, Sequence[str]]:
     total, landed = len(plan.pending), 0
 
     def on_outcome(outcome: Outcome) -> None:
@@ -239,26 +274,35 @@ async def _carry_out(project: Project, prepared: Prepared, plan: Plan, caller: _
         text = f"{view.message or view.action} in {view.seconds:.1f}s" if view.ok else view.message
         caller.on_event(Event("outcome", view.address, text, landed, total, view.ok))
 
-    result, _ = await carry_out(project.engine, prepared, plan, on_outcome, caller.command)
-    return result
+    async def verify(result: ApplyResult, recorder: Recorder) -> Sequence[str]:
+        if any(o.address == Address("process", prepared.spec.ingress) for o in result.failed):
+            return ()
+        failed = frozenset(o.address.name for o in result.failed if o.address.kind == "process")
+        verdict = await _ask_routes(project, prepared, failed=failed)
+        if verdict.certificate:
+            _take_certificate_back(project, prepared, result, recorder)
+        return verdict.problems
+
+    return await carry_out(project.engine, prepared, plan, on_outcome, caller.command, verify=verify)
 
 
-async def _verify(project: Project, prepared: Prepared, result: ApplyResult) -> Sequence[str]:
-    """Ask every route from outside; a certificate that is not served is taken back."""
-    spec = prepared.spec
-    if not spec.routes or any(o.address == Address("process", spec.ingress) for o in result.failed):
-        return ()
+async def _ask_routes(project: Project, prepared: Prepared, *, failed: frozenset[str]) -> Verdict:
+    """Ask every route from outside, but for services that are known to be down."""
+    spec = replace(prepared.spec, routes=tuple(r for r in prepared.spec.routes if r.service not in failed))
     fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
-    root = project.certificates.root_path(spec.base_domain)
-    failed = {o.address.name for o in result.failed if o.address.kind == "process"}
-    asked = replace(spec, routes=tuple(r for r in spec.routes if r.service not in failed))
-    problems = await await_routes(asked, root, fresh.serial if fresh else "")
-    if problems and spec.certificate.due and spec.certificate.version > 1:
-        for change in prepared.plan.pending:
-            after = change.after
-            if change.address.kind == "file" and after and spec.certificate.fullchain in str(after.payload):
-                restore_previous(project.paths, change.address)
-    return problems
+    return await await_routes(spec, project.certificates.root_path(spec.base_domain), fresh.serial if fresh else "")
+
+
+def _take_certificate_back(project: Project, prepared: Prepared, result: ApplyResult, recorder: Recorder) -> None:
+    """Name the former certificate again where the new one, put in force by this run, is not served."""
+    wanted = prepared.spec.certificate
+    landed = {o.address for o in result.outcomes if o.ok}
+    naming = [
+        c.address
+        for c in prepared.plan.pending
+        if c.address.kind == "file" and c.before and c.after and wanted.fullchain in str(c.after.payload)
+    ]
+    recorder.put_back([a for a in naming if a in landed and restore_previous(project.paths, a)])
 
 
 def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
 from autogit.core.spec import check_supported
 from autogit.core.store import LockfileStore
+from autogit.errors import UsageError
+from autogit.fastpath import file_digest, tree_digest
 from autogit.model.host import HostFacts
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
@@ -32,6 +34,16 @@ def project_paths(project_dir: Path | None = None, env_file: Path | None = None)
     return ProjectPaths(root, (env_file.resolve() if env_file else root / ".env"))
 
 
+def lockfile_store(paths: ProjectPaths) -> LockfileStore:
+    """Return the project's lockfile with the place where its last good one is kept."""
+    return LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json")
+
+
+def input_trees(paths: ProjectPaths) -> tuple[Path, ...]:
+    """Return the folders that a plan is made from, besides `.env`."""
+    return (templates_root(), paths.overrides)
+
+
 def load_project_catalogue(paths: ProjectPaths) -> Catalogue:
     """Return the built-in services with the project's overrides on top. Raises CatalogueError."""
     return load_catalogue([templates_root() / "services", paths.overrides / "services"])
@@ -39,7 +51,10 @@ def load_project_catalogue(paths: ProjectPaths) -> Catalogue:
 
 @dataclass(frozen=True)
 class Project:
-    """One opened project. Providers are made once and hold no connection until used."""
+    """One opened project. Providers are made once and hold no connection until used.
+
+    `inputs` are the digests of what it was read from (path -> `fastpath` digest), taken before it was read.
+    """
 
     paths: ProjectPaths
     settings: Settings
@@ -50,6 +65,7 @@ class Project:
     certificates: CertificateProvider
     secrets: Secrets
     files: Reconciler
+    inputs: Mapping[str, str]
 
     @property
     def engine(self) -> Engine:
@@ -93,10 +109,18 @@ def find_programs(catalogue: Catalogue) -> Mapping[str, str]:
 
 
 def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Project:
-    """Load everything an operation needs. Raises NotInitialisedError, SettingsError and CatalogueError."""
+    """Load everything an operation needs. Raises NotInitialisedError, SettingsError, CatalogueError and UsageError."""
+    if "$" in str(paths.root):
+        raise UsageError(
+            f"the project's folder {paths.root} has a dollar sign in its name: programs would take it for a variable",
+            hint="move the project to a folder without one",
+        )
+    inputs = {str(paths.env_file): file_digest(str(paths.env_file))}
+    inputs |= {str(tree): tree_digest(str(tree)) for tree in input_trees(paths)}
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
     check_supported(settings)
+    inputs |= {path: file_digest(path) for path in settings.secret_files}
     context = ProviderContext(paths, progress=progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))
     runtime.restore = partial(restore_previous, paths)
@@ -104,10 +128,11 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
         paths=paths,
         settings=settings,
         catalogue=catalogue,
-        store=LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json"),
+        store=lockfile_store(paths),
         context=context,
         runtime=runtime,
         certificates=cast("CertificateProvider", load_provider("ssl", settings.cert_issuer, context)),
         secrets=Secrets(context),
         files=HostFiles(context),
+        inputs=inputs,
     )

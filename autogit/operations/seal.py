@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any
 
 from autogit import __version__
-from autogit.core.paths import templates_root
 from autogit.core.reconcile import Prepared
-from autogit.fastpath import environment, file_digest, host_signature, tree_digest
+from autogit.fastpath import content_digest, environment, file_digest, host_signature, tree_digest
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
-from autogit.operations.project import Project
+from autogit.operations.project import Project, input_trees
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.programs import find_program
 
@@ -26,10 +26,21 @@ def break_seal(paths: ProjectPaths) -> None:
 
 
 def write_seal(project: Project, prepared: Prepared) -> None:
-    """Remember that everything is in sync right now, and what that rests on."""
+    """Remember that everything is in sync right now, and what that rests on.
+
+    No seal is written where an input is no longer what the plan was made from (somebody edited `.env` meanwhile), or a
+    rendered file no longer what was seen.
+    """
     if project.paths.env_file != project.paths.root / ".env":
         return  # the fast path serves the plain form of `up` only
-    write_atomic(project.paths.seal, json.dumps(_seal(project, prepared)).encode(), 0o600)
+    seal = _seal(project, prepared)
+    rendered = {
+        str(prepared.spec.paths.rendered / path): content_digest(file.text.encode(), stat.S_IFREG | 0o644)
+        for path, file in prepared.tree.files.items()
+    }
+    read = {**project.inputs, **rendered}
+    if all(digest == read.get(path, digest) for path, digest in {**seal["files"], **seal["trees"]}.items()):
+        write_atomic(project.paths.seal, json.dumps(seal).encode(), 0o600)
 
 
 def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
@@ -45,7 +56,7 @@ def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
         "environment": environment(),
         "programs": {name: find_program(name) for name in sorted(_programs(project))},
         "files": {str(path): file_digest(str(path)) for path in sorted(_files(project, prepared))},
-        "trees": {str(path): tree_digest(str(path)) for path in _trees(project)},
+        "trees": {str(path): tree_digest(str(path)) for path in input_trees(project.paths)},
         "socket": str(project.runtime.socket),
         "processes": _processes(prepared),
     }
@@ -62,10 +73,6 @@ def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
     yield from (paths.rendered / path for path in prepared.tree.files)
     yield from (Path(s.file) for service in prepared.spec.running for s in service.secrets if s.file)
     yield from (Path(file) for file in project.settings.secret_files)
-
-
-def _trees(project: Project) -> Sequence[Path]:
-    return (templates_root(), project.paths.overrides)
 
 
 def _processes(prepared: Prepared) -> list[list[str | int]]:

@@ -15,7 +15,7 @@ from autogit.api.app import create_app
 def client(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOGIT_PROJECT_DIR", str(tmp_path))
     monkeypatch.delenv("AUTOGIT_ENV_FILE", raising=False)
-    (tmp_path / ".env").write_text("SERVICES_ENABLED=api,gitlab\nSIZE=minimal\n")
+    (tmp_path / ".env").write_text("SERVICES_ENABLED=api,gitlab\nSIZE=minimal\nPORT_API=20080\nHTTPS_PORT=8443\n")
     with TestClient(create_app()) as client:
         yield client
 
@@ -36,7 +36,7 @@ def test_the_service_list_has_the_shape_of_the_specification(client):
         {"name": "api", "subdomain": "api", "status": "unknown", "ports": {"internal": 8000, "external": 20080}},
         {"name": "gitlab", "subdomain": "gitlab", "status": "unknown", "ports": {"internal": 80, "external": 8080}},
         {"name": "traefik", "subdomain": None, "status": "unknown", "ports": {"internal": None, "external": 8443}},
-    ] or [row["name"] for row in answer.json()] == ["api", "gitlab", "traefik"]
+    ]
 
 
 def test_an_error_is_a_problem_with_the_code_of_the_command_line(client, tmp_path):
@@ -46,8 +46,9 @@ def test_an_error_is_a_problem_with_the_code_of_the_command_line(client, tmp_pat
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert (body["title"], body["type"], body["status"]) == ("settings", "urn:autogit:error:settings", 422)
-    assert [f["place"] for f in body["faults"]] == [".env line 1", ".env line 3"]
+    assert body["detail"] == "2 faults in .env"
     assert "canary" not in answer.text
+    assert "NOPE" not in answer.text, "nobody has shown a credential: which lines are wrong is not for everybody"
 
 
 def test_a_damaged_lockfile_makes_it_not_ready(client, tmp_path):

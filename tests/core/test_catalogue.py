@@ -128,3 +128,23 @@ def test_hidden_folders_are_not_services(workbench):
 def test_yaml_that_only_python_would_understand_is_refused(workbench):
     workbench.add_service("web", "service: !!python/object/apply:os.getcwd []\nsummary: 2026-99-99\n")
     assert any("broken YAML" in message for message in _faults(workbench).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "sentence"),
+    [
+        ("routes: [{}, {}]\nports: {http: {internal: 80}}\n", "routes", "two routes are called web"),
+        ("subdomain: a.b\n", "subdomain", "pattern"),
+        ("subdomain: a b\n", "subdomain", "pattern"),
+        ("routes: [{path_prefix: nolead}]\nports: {http: {internal: 80}}\n", "routes.0.path_prefix", "pattern"),
+        ("metrics: [{port: nope}]\n", "metrics", "nope is not in ports"),
+        ("settings: [{name: SIZE, description: x}]\n", "SIZE", "is a setting of AutoGit already"),
+        ("settings: [{name: A, description: x}, {name: A, description: y}]\n", "A", "stands twice"),
+        ("labels: &x [*x]\n", "web", "refers to itself"),
+    ],
+)
+def test_what_could_not_work_is_a_fault_before_anything_is_planned(workbench, text, subject, sentence):
+    workbench.add_service("web", f"service: web\nsummary: x\n{text}")
+    with pytest.raises(DescriptorError) as refused:
+        workbench.catalogue()
+    assert any(f.subject == subject and sentence in f.message for f in refused.value.faults), refused.value.faults

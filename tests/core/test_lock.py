@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
 from autogit.core.lock import apply_lock, find_holder
-from autogit.errors import ApplyLockHeldError
+from autogit.errors import ApplyLockHeldError, StorageFullError
 
 HOLD = textwrap.dedent(
     """
@@ -80,3 +81,56 @@ def test_a_killed_holder_leaves_no_lock(holder):
 
 def test_nobody_holds_a_lock_that_was_never_taken(tmp_path):
     assert find_holder(tmp_path / "apply.lock") is None
+
+
+def test_looking_who_holds_it_gets_in_nobodys_way(tmp_path):
+    path = tmp_path / "apply.lock"
+    path.touch()
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            find_holder(path)
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+
+    async def take():
+        async with apply_lock(path, "up"):
+            return True
+
+    try:
+        assert all(asyncio.run(take()) for _ in range(30))
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_a_waiter_is_not_fooled_by_a_lock_file_that_was_removed(tmp_path):
+    path = tmp_path / "apply.lock"
+
+    async def run():
+        async with apply_lock(path, "down --purge"):
+            waiter = asyncio.create_task(enter())
+            await asyncio.sleep(0.2)
+            path.unlink()
+        return await waiter
+
+    async def enter():
+        async with apply_lock(path, "up", wait_seconds=5):
+            return find_holder(path)
+
+    assert asyncio.run(run()).command == "up"
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+
+    async def run():
+        async with apply_lock(tmp_path / "file" / "apply.lock", "up"):
+            pass
+
+    with pytest.raises(StorageFullError, match="cannot write"):
+        asyncio.run(run())

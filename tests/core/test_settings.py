@@ -203,3 +203,25 @@ def test_any_values_at_all_give_settings_or_faults_of_known_keys(workbench, valu
         assert {f.subject.partition("=")[0] for f in refused.faults} <= set(values)
     else:
         assert found.effective()["SIZE"] in {"minimal", "homelab", "team", "production"}
+
+
+def test_a_password_that_bcrypt_cannot_hold_is_refused_before_it_is_stored(workbench, tmp_path):
+    (tmp_path / "long").write_text("x" * 80)
+    for line in (f"PROMETHEUS_PASSWORD={'x' * 80}", "PROMETHEUS_PASSWORD_FILE=long"):
+        with pytest.raises(SettingsError) as refused:
+            workbench.settings(f"\n{line}\n")
+        (fault,) = refused.value.faults
+        assert fault.place == ".env line 2"
+        assert "longer than 72 bytes" in fault.message
+
+
+@pytest.mark.parametrize("line", ["PORT_API=\u00b2", "PORT_API=\u0663", "PORT_POOL=\u0661-\u0662"])
+def test_digits_of_other_scripts_are_no_port(workbench, line):
+    with pytest.raises(SettingsError):
+        workbench.settings(line + "\n")
+
+
+def test_two_keys_that_mean_one_port_are_one_too_many(workbench):
+    with pytest.raises(SettingsError) as refused:
+        workbench.settings("PORT_API=20001\nPORT_API_HTTP=20002\n")
+    assert refused.value.faults[0].message == "means the same as PORT_API: keep one of them"

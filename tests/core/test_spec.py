@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autogit.core.spec import check_supported
-from autogit.errors import RenderError, UnsupportedError, UsageError
+from autogit.errors import DescriptorError, RenderError, UnsupportedError, UsageError
 from autogit.model.host import CertificateFacts
 from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.resource import Address
@@ -159,3 +159,17 @@ def test_a_service_that_vanished_is_a_usage_error(workbench):
             workbench.lockfile,
             workbench.paths,
         )
+
+
+def test_two_services_may_not_claim_one_route(workbench):
+    for name in ("one", "two"):
+        workbench.add_service(
+            name,
+            "service: NAME\nsummary: x\nsubdomain: same\nports: {http: {internal: 80}}\nroutes: [{}]\n"
+            "runs: {embedded: {program: python}}\n",
+        )
+    with pytest.raises(DescriptorError) as refused:
+        workbench.spec("SERVICES_ENABLED=one,two\n")
+    (fault,) = refused.value.faults
+    assert fault.place == "overrides/services/two/service.yml"
+    assert fault.message == "https://same.autogit.localhost/ is claimed by one already"

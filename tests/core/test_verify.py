@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from autogit.core.verify import await_routes, check_routes
+from autogit.core.verify import Verdict, await_routes, check_routes
 from autogit.model.host import CertificateFacts
 from autogit.providers.ssl.authority import Authority, private_pem
 
@@ -76,7 +76,7 @@ def test_a_route_is_proven_by_name_status_and_password(workbench, ingress):
     spec = _spec(workbench, ingress)
     ingress.answers = {"api.autogit.localhost": 200, "prometheus.autogit.localhost": 401}
     assert _problems(spec, ingress) == {"api": "", "prometheus": ""}
-    assert asyncio.run(await_routes(spec, ingress.root, ingress.serial)) == []
+    assert asyncio.run(await_routes(spec, ingress.root, ingress.serial)) == Verdict()
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,21 @@ def test_a_protected_route_that_asks_for_no_password_is_a_problem(workbench, ing
 def test_another_certificate_than_the_one_on_disk_is_a_problem(workbench, ingress):
     ingress.answers = {"api.autogit.localhost": 200, "prometheus.autogit.localhost": 401}
     spec = _spec(workbench, ingress)
-    problems = asyncio.run(await_routes(spec, ingress.root, "beef", budget_seconds=0.2))
-    assert len(problems) == 2
-    assert all(f"served with certificate {ingress.serial}, on disk is beef" in p for p in problems)
+    verdict = asyncio.run(await_routes(spec, ingress.root, "beef", budget_seconds=0.2))
+    assert len(verdict.problems) == 2
+    assert verdict.certificate == verdict.problems
+    assert all(f"served with certificate {ingress.serial}, on disk is beef" in p for p in verdict.problems)
+
+
+def test_a_route_that_errs_is_no_problem_of_the_certificate_and_an_unknown_root_is_one(workbench, ingress, tmp_path):
+    ingress.answers = {"api.autogit.localhost": 502, "prometheus.autogit.localhost": 401}
+    spec = _spec(workbench, ingress)
+    verdict = asyncio.run(await_routes(spec, ingress.root, ingress.serial, budget_seconds=0.2))
+    assert verdict == Verdict(("https://api.autogit.localhost answers 502",), ())
+    other = Authority(tmp_path / "other", DOMAIN)
+    other.ensure(datetime.now(UTC))
+    verdict = asyncio.run(await_routes(spec, other.root_file, "", budget_seconds=0.2))
+    assert len(verdict.certificate) == 2
 
 
 def test_an_unknown_root_and_a_closed_port_are_sentences(workbench, ingress, tmp_path):

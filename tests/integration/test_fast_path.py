@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from autogit.core.reconcile import prepare
 from autogit.fastpath import sealed_resources
 from autogit.operations.platform import plan as full_plan
 from autogit.operations.project import open_project, project_paths
+from autogit.operations.seal import write_seal
 from tests.integration.conftest import end_installation, make_installation
 from tests.integration.test_faults import WITH_PASSWORD
 
@@ -79,6 +81,22 @@ def _disturbances(installation):  # noqa: PLR0915 - one small function a disturb
         installation.add_service("idle", "service: idle\nsummary: asked for by nobody\n")
         return lambda: shutil.rmtree(root / "overrides" / "services" / "idle")
 
+    def add_empty_service_folder(_dice):
+        (root / "overrides" / "services" / "empty").mkdir()
+        return (root / "overrides" / "services" / "empty").rmdir
+
+    def break_a_linked_service(_dice):
+        folder = root.parent / "linked"
+        folder.mkdir()
+        (folder / "service.yml").write_text("service: linked\nnonsense: 1\n")
+        (root / "overrides" / "services" / "linked").symlink_to(folder)
+
+        def undo():
+            (root / "overrides" / "services" / "linked").unlink()
+            shutil.rmtree(folder)
+
+        return undo
+
     def stop_process(dice):
         pid = installation.process_pid(dice.choice(["api", "traefik"]))
         os.kill(pid, signal.SIGSTOP)
@@ -104,7 +122,15 @@ def _disturbances(installation):  # noqa: PLR0915 - one small function a disturb
     certs = state / "certs"
     identity = root.parent / "home" / ".config" / "autogit" / "identity.txt"
     rendered = [p for p in (state / "rendered").rglob("*") if p.is_file()]
-    yield from [add_override, add_service, stop_process, hold_the_lock, add_stranger]
+    yield from [
+        add_override,
+        add_service,
+        add_empty_service_folder,
+        break_a_linked_service,
+        stop_process,
+        hold_the_lock,
+        add_stranger,
+    ]
     yield edit(root / ".env", lambda b: b + b"\n# a comment changes nothing\n")
     yield edit(root / ".env", lambda b: b.replace(b"SIZE=minimal", b"SIZE=homelab"))
     yield edit(root / ".env", lambda b: b + b"NONSENSE=1\n")
@@ -167,6 +193,27 @@ def _both_paths_agree(installation, rounds, seed):
 
 def test_both_paths_agree_over_random_states(guarded):
     assert _both_paths_agree(guarded, rounds=60, seed=7) > 5
+
+
+def test_what_was_edited_while_up_worked_is_not_sealed(guarded):
+    project = open_project(project_paths(guarded.root))
+    prepared = asyncio.run(prepare(project.engine))
+    env, seal = guarded.root / ".env", guarded.root / ".autogit" / "in-sync.json"
+    before, sealed = env.read_text(), seal.read_bytes()
+    seal.unlink()
+    env.write_text(before.replace("SIZE=minimal", "SIZE=homelab"))
+    write_seal(project, prepared)
+    assert not seal.exists(), "the plan was made from another .env"
+    env.write_text(before)
+    path = guarded.root / ".autogit" / "rendered" / "traefik" / "dynamic" / "routes.yml"
+    text = path.read_text()
+    path.write_text(text + "# edited\n")
+    write_seal(project, prepared)
+    assert not seal.exists(), "the plan was made from another file"
+    path.write_text(text)
+    write_seal(project, prepared)
+    assert seal.exists()
+    seal.write_bytes(sealed)
 
 
 @pytest.mark.soak

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 pytestmark = pytest.mark.integration
 
@@ -289,3 +291,119 @@ def test_a_vanished_working_directory_or_unreadable_env_is_a_sentence(installati
     assert "autogit init" in done.stderr
     env.mkdir()
     assert installation.run("up", expect=2).stderr.startswith("error[")
+
+
+def test_a_renewed_certificate_stays_where_a_route_fails_for_another_reason(installation):
+    installation.add_service("web", ANSWERS.replace("  - {}", "  - {port: other}").replace(
+        "ports:", "ports:\n  other: {internal: 8001}"))  # fmt: skip
+    installation.run("up")
+    _age_certificate(installation, days=61)
+    installation.set(SERVICES_ENABLED="api,web")
+    done = installation.run("up", "--yes", expect=4)
+    assert "https://web.autogit.localhost answers 502" in done.stderr
+    status = installation.json("status", expect=1)
+    assert status["certificate"]["matches"] is True
+    assert status["certificate"]["days_left"] > 80
+    installation.set(SERVICES_ENABLED="api")
+    installation.run("up", "--yes")
+    assert installation.json("drift")["changes"] == []
+    assert installation.json("status")["status"] == "healthy"
+
+
+def test_a_certificate_that_is_not_served_is_taken_back_and_tried_again(installation):
+    installation.run("up")
+    old = installation.json("status")["certificate"]["serial"]
+    _age_certificate(installation, days=61)
+    watched = installation.root / ".autogit" / "rendered" / "traefik" / "dynamic"
+    pid = installation.process_pid("traefik")
+    os.kill(pid, signal.SIGSTOP)  # it notices nothing, so it serves nothing new
+    first = installation.start("up", "--yes")
+    try:
+        _wait_until(lambda: "/v2/" in (watched / "tls.yml").read_text())
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.communicate()
+        os.kill(pid, signal.SIGCONT)
+    installation.run("up", "--yes")
+    certificate = installation.json("status")["certificate"]
+    assert certificate["matches"] is True
+    assert certificate["serial"] != old
+
+
+def test_nothing_to_change_is_no_success_while_a_route_fails(installation):
+    installation.add_service("web", ANSWERS.replace("  - {}", "  - {port: other}").replace(
+        "ports:", "ports:\n  other: {internal: 8001}"))  # fmt: skip
+    installation.set(SERVICES_ENABLED="api,web")
+    for _ in range(2):
+        done = installation.run("up", "--yes", expect=4)
+        assert "https://web.autogit.localhost answers 502" in done.stderr
+    assert installation.lockfile["last_apply"]["result"] == "failed"
+    assert not (installation.root / ".autogit" / "in-sync.json").exists()
+
+
+def test_down_stops_a_platform_whose_settings_and_lockfile_are_broken(installation):
+    installation.run("up")
+    (installation.root / ".env").write_text("SIZE=huge\n")
+    (installation.root / "autogit.lock.json").write_text("{")
+    assert "doctor --repair-lockfile" in installation.run("down").stdout
+    assert not installation.processes()
+
+
+def test_a_supervisor_that_hangs_is_not_reported_as_stopped(installation):
+    installation.run("up")
+    pid = int((installation.root / ".autogit" / "supervisor" / "supervisord.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = installation.run("down", expect=1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert f"supervisord (pid {pid}) runs but does not answer" in done.stderr
+    installation.run("down")
+    assert not installation.processes()
+
+
+def test_a_value_that_looks_like_a_template_reaches_no_template_engine(installation):
+    folder = installation.root.parent / "br{{x}}"
+    installation.root.rename(folder)
+    installation.root = folder
+    installation.run("up")
+    assert installation.probe("api.autogit.localhost", "/healthz").status == 200
+
+
+def test_a_folder_that_programs_would_misread_is_refused(installation):
+    folder = installation.root.parent / "dol$x"
+    installation.root.rename(folder)
+    installation.root = folder
+    assert "dollar sign" in installation.run("up", expect=2).stderr
+    assert not (folder / ".autogit").exists()
+
+
+def test_a_restart_is_no_drift(installation, free_port):
+    installation.run("up")
+    installation.run("restart", "api")
+    installation.run("up", "--policy", "sync")
+    installation.set(PORT_API=free_port())
+    assert installation.json("drift")["changes"] == []
+
+
+def test_followed_logs_as_json_are_one_document_a_line(installation):
+    installation.run("up")
+    follower = installation.start("logs", "api", "-f", "-n", "2", "--format", "json")
+    rows = [json.loads(follower.stdout.readline()) for _ in range(2)]
+    follower.kill()
+    follower.communicate()
+    assert [row["service"] for row in rows] == ["api", "api"]
+
+
+def _age_certificate(installation, days):
+    """Issue the present certificate again as if it had been issued that many days ago."""
+    from autogit.providers.ssl.authority import Authority, private_pem
+
+    certs = installation.root / ".autogit" / "certs"
+    authority = Authority(certs / "local-ca" / "autogit.localhost", "autogit.localhost")
+    then = datetime.now(UTC) - timedelta(days=days)
+    names = ("autogit.localhost", "*.autogit.localhost")
+    leaf, root, key = authority.issue(names, 90, then)
+    folder = certs / "autogit.localhost" / "v1"
+    (folder / "key.pem").write_bytes(private_pem(key))
+    (folder / "fullchain.pem").write_bytes(leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM))

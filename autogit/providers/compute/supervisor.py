@@ -154,7 +154,10 @@ class Supervisor:
         self._call("signalProcess", name, signal_name)
 
     def shutdown(self) -> None:
-        """End every program, then supervisord, and wait until all are gone. Harmless where nothing runs."""
+        """End every program, then supervisord, and wait until all are gone. Harmless where nothing runs.
+
+        Raises UnavailableError where supervisord runs and does not answer.
+        """
         with self._lock:
             infos = self.infos()
             if infos is not None:
@@ -166,18 +169,22 @@ class Supervisor:
                 pid = self._call("getPID")
                 self._call("shutdown")
                 _wait(grace, lambda: not leftovers.is_alive(int(str(pid))))
+            elif self._hangs():
+                raise self._hanging()
             leftovers.end(self._programs.glob("*.starts"), self._longest_grace())
-            if infos is None and self._is_dead():
+            if infos is None:
                 self.socket.unlink(missing_ok=True)
 
-    def _is_dead(self) -> bool:
-        """Tell whether no supervisord of this folder lives, not even one that hangs."""
+    def _hangs(self) -> bool:
+        """Tell whether a supervisord of this folder lives that does not answer."""
         try:
             with (self._dir / "alive.lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         except OSError:
-            return False  # never started here, or somebody holds it
-        return True
+            return False  # never started here
+        return False
 
     def _longest_grace(self) -> int:
         records = (self.record(path.stem) for path in self._programs.glob("*.json"))

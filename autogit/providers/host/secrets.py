@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets as randomness
+import stat
 import string
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from autogit.errors import AutogitError, RejectedError
 from autogit.model.plan import Action, Change, Outcome
 from autogit.model.resource import Address, Resource, Value
+from autogit.model.settings import LONGEST_PASSWORD_BYTES
 from autogit.model.spec import SecretSpec
 from autogit.providers.base import HealthStatus, ProviderContext, Reconciler, Scope
 from autogit.providers.host.atomic import write_atomic
@@ -24,8 +26,6 @@ from autogit.providers.host.secret_store import SecretStore
 
 _ALPHABET = string.ascii_letters + string.digits
 _BCRYPT_COST = 10
-_LONGEST_BCRYPT_BYTES = 72
-_PRIVATE = 0o600
 
 
 class Secrets(Reconciler):
@@ -106,6 +106,7 @@ class Secrets(Reconciler):
             self.store.ensure_identity()
             stored = self.store.load()
             value = spec.given if spec.given is not None else stored.get(spec.name) or _generate(spec.length)
+            _check(spec, value)
             if stored.get(spec.name) != value:
                 self.store.save({**stored, spec.name: value})
         _write_file(spec, value)
@@ -127,19 +128,23 @@ def _generate(length: int) -> str:
     return "".join(randomness.choice(_ALPHABET) for _ in range(length))
 
 
+def _check(spec: SecretSpec, value: str) -> None:
+    if spec.htpasswd_user and len(value.encode()) > LONGEST_PASSWORD_BYTES:
+        raise RejectedError(
+            f"secrets: {spec.name} is longer than {LONGEST_PASSWORD_BYTES} bytes, the most that bcrypt takes",
+            hint="choose a shorter password",
+        )
+
+
 def _write_file(spec: SecretSpec, value: str) -> None:
     if not spec.file or _file_state(spec, value) == spec.file:
         return
     text = value
     if spec.htpasswd_user:
-        password = value.encode()
-        if len(password) > _LONGEST_BCRYPT_BYTES:
-            raise RejectedError(
-                f"secrets: {spec.name} is longer than {_LONGEST_BCRYPT_BYTES} bytes, the most that bcrypt takes",
-                hint="choose a shorter password",
-            )
-        text = f"{spec.htpasswd_user}:{bcrypt.hashpw(password, bcrypt.gensalt(_BCRYPT_COST)).decode()}\n"
-    write_atomic(Path(spec.file), text.encode(), _PRIVATE)
+        text = f"{spec.htpasswd_user}:{bcrypt.hashpw(value.encode(), bcrypt.gensalt(_BCRYPT_COST)).decode()}\n"
+    write_atomic(Path(spec.file), text.encode(), spec.mode)
+    if spec.mode & 0o044:
+        Path(spec.file).parent.chmod(0o755)  # a container is given it; the folder around it is its owner's alone
 
 
 def _remove_old_files(spec: SecretSpec) -> None:
@@ -158,7 +163,7 @@ def _file_state(spec: SecretSpec, value: str) -> str:
     path = Path(spec.file)
     try:
         text = path.read_text(encoding="utf-8")
-        if path.stat().st_mode & 0o077:
+        if stat.S_IMODE(path.stat().st_mode) != spec.mode:
             return "open to others"
     except FileNotFoundError:
         return "missing"
