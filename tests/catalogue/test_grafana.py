@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from autogit.core.render import render
-from autogit.errors import RenderError
+from autogit.errors import RenderError, SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("prometheus", "loki", "tempo")
@@ -357,8 +357,11 @@ def test_sign_in_sends_browsers_to_the_public_address_and_calls_gitlab_on_the_we
 
 
 def test_sign_in_without_its_secret_or_without_gitlab_is_refused(grafana):
-    with pytest.raises(RenderError, match="GRAFANA_GITLAB_CLIENT_SECRET"):
-        grafana("gitlab", env="GRAFANA_GITLAB_SIGN_IN=true\n")
+    with pytest.raises(SettingsError) as refused:
+        grafana("gitlab", env="\nGRAFANA_GITLAB_SIGN_IN=true\n")
+    assert {(f.subject, f.message) for f in refused.value.faults} == {
+        (f"GRAFANA_GITLAB_CLIENT_{name}", "is needed with GRAFANA_GITLAB_SIGN_IN=true") for name in ("ID", "SECRET")
+    }
     with pytest.raises(RenderError, match="gitlab"):
         grafana(env=SIGN_IN)
 
