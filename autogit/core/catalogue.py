@@ -161,12 +161,19 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
     for metrics in descriptor.metrics:
         if metrics.port not in descriptor.ports:
             yield Fault(place, "metrics", f"{metrics.port} is not in ports")
+        if metrics.when and metrics.when not in _switches(descriptor):
+            yield Fault(place, "metrics", f"{metrics.when} is neither a flag among the settings nor a tier value")
     if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
         yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
     yield from _flag_faults(descriptor, place)
     yield from _route_faults(descriptor, place)
     yield from _container_faults(descriptor, place)
     yield from _template_faults(entry)
+
+
+def _switches(descriptor: ServiceDescriptor) -> set[str]:
+    flags = {setting.name for setting in descriptor.settings if setting.type == "flag"}
+    return flags.union(*(values for values in descriptor.tier_values.values()))
 
 
 def _flag_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from autogit.core.context import PASSWORDS_DIR, container_config_dir, tcp_ports, template_context
+from autogit.core.context import PASSWORDS_DIR, container_config_dir, container_port, tcp_ports, template_context
 from autogit.core.templating import text_environment
 from autogit.errors import RenderError
 from autogit.model.container import ContainerSpec, Mount, NetworkSpec, PublishedPort
@@ -38,7 +38,7 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
         cpus=service.size.cpus if service.size else 0,
         memory_bytes=service.size.memory_bytes if service.size else 0,
         health=run.health,
-        user=run.user or "",
+        user=fill("user", run.user or ""),
         read_only=run.read_only,
         cap_drop=run.cap_drop,
         cap_add=run.cap_add,
@@ -128,7 +128,8 @@ def _aliases(spec: PlatformSpec, service: ServiceSpec, network: str) -> tuple[st
 def _published(spec: PlatformSpec, service: ServiceSpec) -> Iterator[PublishedPort]:
     for name, port in service.descriptor.ports.items():
         if port.published:
-            yield PublishedPort(spec.bind_address, spec.ports[f"{service.name}/{name}"], port.internal)
+            number = container_port(spec, service, name)
+            yield PublishedPort(spec.bind_address, number, number)
     if service.name == spec.ingress:
         for other in spec.running:
             for name in tcp_ports(other):

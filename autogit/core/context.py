@@ -17,6 +17,7 @@ from autogit.model.spec import PlatformSpec, Route, ServiceSpec
 _HTTPS = 443
 _LOOPBACK = "127.0.0.1"
 _SECRETS = "/run/secrets"
+_CERTIFICATE_FILES = ("fullchain", "key", "root")
 PASSWORDS_DIR = "/run/autogit/htpasswd"
 """Where the ingress' container finds the password files of routes."""
 TEMPLATE_NAMES: Mapping[str, str] = {
@@ -34,7 +35,8 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "inner_address": "address that all other ports listen on",
     "config_dir": "folder that holds the service's rendered files, as the service sees it",
     "data_dir": "folder for the service's data (in a container: its first volume)",
-    "certificate": "`fullchain` and `key`: the files of the certificate, as the service sees them",
+    "certificate": "`fullchain`, `key`, `root`: files of the certificate and its signer, as the service sees them",
+    "owner": "`uid:gid` of who runs AutoGit, to whom its files belong",
     "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs` of the project, on the host",
     "https_port": "port of HTTPS as the outside sees it",
     "url": "the service's own public address, with a slash at its end",
@@ -85,6 +87,7 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "config_dir": place.config_dir,
         "data_dir": place.data_dir,
         "certificate": dict(place.certificate),
+        "owner": spec.owner,
         "paths": _paths(spec),
         "https_port": spec.ports.get(f"{spec.ingress}/https", _HTTPS),
         "url": service_url(spec, service),
@@ -142,7 +145,7 @@ def _on_host(spec: PlatformSpec, service: ServiceSpec) -> _Place:
         config_dir=str(spec.paths.rendered / service.name),
         data_dir=str(spec.paths.data / service.name),
         secret_files={s.name: s.file for s in service.secrets if s.file},
-        certificate={"fullchain": spec.certificate.fullchain, "key": spec.certificate.key},
+        certificate={name: getattr(spec.certificate, name) for name in _CERTIFICATE_FILES},
     )
 
 
@@ -153,17 +156,25 @@ def _in_container(spec: PlatformSpec, service: ServiceSpec) -> _Place:
     certs = str(spec.paths.certs)
     inside = run.certificates or certs
     return _Place(
-        ports={name: port.internal for name, port in service.descriptor.ports.items()},
+        ports={name: container_port(spec, service, name) for name in service.descriptor.ports},
         outer_address="",
         inner_address="",
         config_dir=container_config_dir(service),
         data_dir=next(iter(run.volumes.values()), "/data"),
         secret_files={s.name: f"{_SECRETS}/{s.name}" for s in service.secrets if s.plain_file},
         certificate={
-            "fullchain": spec.certificate.fullchain.replace(certs, inside, 1),
-            "key": spec.certificate.key.replace(certs, inside, 1),
+            name: str(getattr(spec.certificate, name)).replace(certs, inside, 1) for name in _CERTIFICATE_FILES
         },
     )
+
+
+def container_port(spec: PlatformSpec, service: ServiceSpec, name: str) -> int:
+    """Return the port that a service listens on in its container.
+
+    A published one is the host's own number: so a public address, port and all, leads to the ingress from inside too.
+    """
+    port = service.descriptor.ports[name]
+    return spec.ports[f"{service.name}/{name}"] if port.published else port.internal
 
 
 def container_config_dir(service: ServiceSpec) -> str:
@@ -222,8 +233,11 @@ def _tcp_route(spec: PlatformSpec, service: ServiceSpec, port: str) -> Mapping[s
 
 
 def _middlewares(route: Mapping[str, Any]) -> list[str]:
-    """Return a route's middlewares in the order they act: limits before passwords, so that guessing is slow."""
-    names = ["security-headers"] if route["security_headers"] else []
+    """Return a route's middlewares in the order they act: limits before passwords, so that guessing is slow.
+
+    A service that sets headers of its own still gets the one that is the ingress' business: come back by HTTPS.
+    """
+    names = ["security-headers" if route["security_headers"] else "strict-transport-security"]
     names += [f"{route['name']}-rate-limit"] if route["rate_limit"] else []
     names += [f"{route['name']}-body-limit"] if route["max_body_bytes"] else []
     names += [f"{route['name']}-password"] if route["password_file"] else []
@@ -240,7 +254,13 @@ def _metrics_targets(spec: PlatformSpec) -> Sequence[Mapping[str, str]]:
         }
         for service in sorted(spec.running, key=lambda s: s.name)
         for metrics in service.descriptor.metrics
+        if metrics.when is None or _holds(spec, service, metrics.when)
     ]
+
+
+def _holds(spec: PlatformSpec, service: ServiceSpec, name: str) -> bool:
+    """Tell whether a flag among the settings or a value of the tier is true."""
+    return bool(service.settings.get(name, service.descriptor.tier_values.get(spec.tier, {}).get(name)))
 
 
 def _address(host: str, port: int) -> str:

@@ -25,6 +25,7 @@ def gather_host_facts(
     ports are not busy to us.
     """
     return HostFacts(
+        owner=f"{os.getuid()}:{os.getgid()}",
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         disk_free_bytes=psutil.disk_usage(str(_existing(place))).free,

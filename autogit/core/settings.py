@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from io import StringIO
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,8 @@ def typed_value(setting: SettingDescriptor, text: str) -> Scalar:
         if not (text.isascii() and text.isdigit() and int(text) >= setting.minimum):
             raise ValueError(f"must be a whole number from {setting.minimum} on")
         return int(text)
+    if setting.type == "subnet":
+        return str(ip_network(text))  # its own sentence says what is wrong
     if setting.choices and text not in setting.choices:
         raise ValueError(f"must be one of {', '.join(setting.choices)}")
     return text
@@ -297,6 +300,7 @@ def _port_keys(descriptors: Iterable[ServiceDescriptor]) -> Iterator[tuple[str, 
         prefix = f"PORT_{_upper(descriptor.service)}"
         yield prefix, descriptor.service
         yield from ((f"{prefix}_{_upper(name)}", descriptor.service) for name in descriptor.ports)
+        yield from ((port.setting, descriptor.service) for port in descriptor.ports.values() if port.setting)
 
 
 def _upper(name: str) -> str:

@@ -41,11 +41,24 @@ def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInf
             "IMAGE_<SERVICE>", "Services", "image reference", "", "Container image instead of the catalogue's own"
         ),
     ]
+    ports = [
+        SettingInfo(
+            port.setting,
+            "Ports",
+            "port, 1 to 65535",
+            str(port.preferred or ""),
+            f"Host port {name} of {d.service}",
+            service=d.service,
+        )
+        for d in descriptors
+        for name, port in d.ports.items()
+        if port.setting and port.setting.lower() not in Settings.model_fields
+    ]
     services = [
         SettingInfo(
             s.name,
             "Settings of services",
-            "secret" if s.secret else "text",
+            _service_type(s),
             _default(s),
             s.description,
             s.secret,
@@ -54,7 +67,7 @@ def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInf
         for d in descriptors
         for s in d.settings
     ]
-    return (*own, *families, *services)
+    return (*own, *families, *ports, *services)
 
 
 def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
@@ -138,6 +151,15 @@ def _type_text(name: str, info: FieldInfo) -> str:
 
 def _choices(annotation: Any) -> tuple[str, ...]:
     return tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+
+
+def _service_type(setting: SettingDescriptor) -> str:
+    if setting.secret:
+        return "secret"
+    if setting.choices:
+        return "one of " + ", ".join(setting.choices)
+    words = {"flag": "true or false", "number": f"whole number from {setting.minimum} on", "subnet": "subnet (CIDR)"}
+    return words.get(setting.type, "text")
 
 
 def _default(setting: SettingDescriptor) -> str:

@@ -59,6 +59,7 @@ def build_spec(
         base_domain=settings.base_domain,
         runtime=settings.runtime,
         ingress=settings.ingress,
+        owner=facts.owner,
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
@@ -182,6 +183,7 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
         version=version,
         fullchain=str(folder / "fullchain.pem"),
         key=str(folder / "key.pem"),
+        root=str(paths.local_root(domain)),
         due=due,
     )
 
@@ -265,6 +267,7 @@ def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Rou
                 exposure=route.exposure,
                 rate_limit=route.rate_limit,
                 max_body_bytes=route.max_body_bytes,
+                probe_path=route.probe_path,
                 security_headers=route.security_headers,
                 password_file=_password_file(password, settings) if route.exposure is Exposure.AUTHENTICATED else "",
             )

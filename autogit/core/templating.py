@@ -42,7 +42,8 @@ def serialise_ruby(value: Any) -> str:
     text = str(value)
     if "\0" in text:
         raise ValueError("a value for a Ruby file holds a NUL character")
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    literal = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "'" + literal.replace("\r", "'\"\\r\"'") + "'"  # Ruby reads a raw carriage return as part of a line's end
 
 
 def serialise_nginx(value: Any) -> str:

@@ -38,7 +38,7 @@ async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float
         probe = await asyncio.to_thread(https_probe, spec.bind_address, port, route.host, root, path, timeout_seconds)
         return RouteCheck(route, probe, _problem(route, probe))
 
-    return tuple(await asyncio.gather(*(one(route) for route in spec.routes)))
+    return tuple(await asyncio.gather(*(one(route) for route in spec.routes if route.probe_path != "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _certificate_problem(check: RouteCheck, serial: str) -> str:
 
 def _path(spec: PlatformSpec, route: Route) -> str:
     service = next(s for s in spec.services if s.name == route.service)
-    return service.descriptor.health_endpoint or route.path_prefix
+    return route.probe_path or service.descriptor.health_endpoint or route.path_prefix
 
 
 def _problem(route: Route, probe: TlsProbe) -> str:

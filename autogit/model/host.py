@@ -27,11 +27,13 @@ class CertificateFacts:
 class HostFacts:
     """Host measures and finds that the spec is built with.
 
-    `executables` maps a program's name to its absolute path (absent: not found). `busy_ports` maps a listening TCP
-    port to the process that holds it (`nginx (pid 812)`; "" where it cannot be told), ours excluded.
-    `secret_fingerprints` maps a secret's name to the keyed digest of the value wanted now (absent: none yet).
+    `owner` is the user and group who run AutoGit (`uid:gid`), to whom its files belong. `executables` maps a program's
+    name to its absolute path (absent: not found). `busy_ports` maps a listening TCP port to the process that holds it
+    (`nginx (pid 812)`; "" where it cannot be told), ours excluded. `secret_fingerprints` maps a secret's name to the
+    keyed digest of the value wanted now (absent: none yet).
     """
 
+    owner: str = "0:0"
     cpus: int = 0
     memory_bytes: int = 0
     disk_free_bytes: int = 0

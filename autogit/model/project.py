@@ -58,6 +58,10 @@ class ProjectPaths:
         """`local-ca/` and one folder a certificate, with `v<N>/` inside."""
         return self.state / "certs"
 
+    def local_root(self, domain: str) -> Path:
+        """Return the certificate of the local authority of a domain; it stays when leafs are renewed."""
+        return self.certs / "local-ca" / domain / "root.pem"
+
     @property
     def logs(self) -> Path:
         """One log file a process."""

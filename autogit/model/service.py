@@ -53,7 +53,9 @@ class RouteDescriptor(Strict):
 
     `port` names one of the service's ports. A path is given as a prefix or as a regular expression (RE2, anchored by
     its own `^`); the longer rule wins. `rate_limit` is requests per second a client address, `max_body_bytes` the
-    largest request body; 0 means none. `when` names a flag of the service without which there is no such route.
+    largest request body; 0 means none. `probe_path` is asked from outside to see whether the route works (unset: the
+    service's health endpoint; empty: it is not asked). `when` names a flag of the service without which there is no
+    such route.
     """
 
     name: ServiceName = "web"
@@ -64,6 +66,7 @@ class RouteDescriptor(Strict):
     port: str = "http"
     rate_limit: int = Field(default=100, ge=0)
     max_body_bytes: int = Field(default=0, ge=0)
+    probe_path: str | None = None
     security_headers: bool = True
     when: str | None = None
 
@@ -84,11 +87,15 @@ class PortDescriptor(Strict):
 
 
 class MetricsDescriptor(Strict):
-    """Where a service shows its metrics: one of its ports, and the path; `name` tells several apart."""
+    """Where a service shows its metrics: one of its ports, and the path; `name` tells several apart.
+
+    `when` names a flag of the service, or one of its `tier_values`, without which there is nothing to see.
+    """
 
     name: str = ""
     port: str = "http"
     path: str = "/metrics"
+    when: str | None = None
 
 
 class OnChange(StrEnum):
@@ -160,7 +167,7 @@ class PolicyRule(StrEnum):
 class ContainerRun(Strict):
     """How a service runs as a container, in the terms of the Compose specification.
 
-    `command`, `entrypoint`, `environment` values and bind sources are templates like `EmbeddedRun.arguments`.
+    `command`, `entrypoint`, `environment` values, `user` and bind sources are templates like `EmbeddedRun.arguments`.
     `volumes` maps a volume's name to its path inside, `config_dir` is where the rendered folder of the service is
     mounted (read-only), `certificates` where the certificate store is (empty: not at all). Networks are internal but
     for `edge` (published ports) and `egress` (the way out); `subnets` maps a network to the setting that holds its
@@ -212,8 +219,8 @@ class SettingDescriptor(Strict):
 
     `generate` is the number of random characters; `htpasswd` writes the secret for the ingress as a bcrypt line for
     that user name, `file` writes it plain for the service's own container, which reads it at `secret_files.NAME`.
-    A `flag` is true or false, a `number` a whole number from `minimum` on; `choices` limits a text. `required_when`
-    names a flag of the service with which the setting must be given.
+    A `flag` is true or false, a `number` a whole number from `minimum` on, a `subnet` in CIDR form; `choices` limits a
+    text. `required_when` names a flag of the service with which the setting must be given.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -223,7 +230,7 @@ class SettingDescriptor(Strict):
     generate: int | None = Field(default=None, ge=16, le=128)
     htpasswd: str | None = None
     file: bool = False
-    type: Literal["text", "flag", "number"] = "text"
+    type: Literal["text", "flag", "number", "subnet"] = "text"
     choices: tuple[str, ...] = ()
     minimum: int = Field(default=0, ge=0)
     required_when: str | None = None

@@ -31,6 +31,7 @@ class Route:
     password_file: str = ""
     path_regexp: str | None = None
     max_body_bytes: int = 0
+    probe_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class CertificateSpec:
     version: int
     fullchain: str
     key: str
+    root: str
     due: str = ""
     key_type: str = "P-256"
     lifetime_days: int = 90
@@ -139,6 +141,7 @@ class PlatformSpec:
     base_domain: str
     runtime: str
     ingress: str
+    owner: str
     tier: Tier
     bind_address: str
     services: tuple[ServiceSpec, ...]

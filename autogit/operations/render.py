@@ -43,7 +43,7 @@ def render_platform(paths: ProjectPaths, out: Path) -> RenderView:
     tree = render(spec, load_literals(paths.overrides / "files"))
     _check_place(out, set(tree.files))
     for path, file in tree.files.items():
-        write_atomic(out / path, file.text.encode(), 0o644)
+        write_atomic(out / path, file.text.encode(), 0o644, folder_mode=0o755)
     return RenderView(
         out=str(out),
         files=tuple(tree.files),

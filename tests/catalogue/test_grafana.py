@@ -341,18 +341,18 @@ def test_sign_in_sends_browsers_to_the_public_address_and_calls_gitlab_on_the_we
     found = _environment(spec)
     assert found["GF_SERVER_ROOT_URL"] == "https://grafana.example.org:9443/"
     assert found["GF_AUTH_GITLAB_AUTH_URL"] == "https://gitlab.example.org:9443/oauth/authorize"
-    assert found["GF_AUTH_GITLAB_TOKEN_URL"] == "https://gitlab.example.org/oauth/token"
-    assert found["GF_AUTH_GITLAB_API_URL"] == "https://gitlab.example.org/api/v4"
+    assert found["GF_AUTH_GITLAB_TOKEN_URL"] == "https://gitlab.example.org:9443/oauth/token"
+    assert found["GF_AUTH_GITLAB_API_URL"] == "https://gitlab.example.org:9443/api/v4"
     assert found["GF_AUTH_GITLAB_ALLOWED_GROUPS"] == "staff, ops/core"
     assert found["GF_AUTH_GITLAB_ENABLED"] == "true"
     container = next(s for s in spec.running if s.name == "grafana").container
     door = next(s for s in spec.running if s.name == ingress)
-    # The name without a port leads to the ingress, which listens on the port that https stands for.
+    # The public name leads to the ingress, which listens on the public port inside too.
     assert "gitlab.example.org" in door.container.networks["web"]
-    assert door.descriptor.ports["https"].internal == 443
+    assert 9443 in {p.container_port for p in door.container.ports}
     assert "web" in container.networks
     trusted = next(m for m in container.mounts if m.target == found["GF_AUTH_GITLAB_TLS_CLIENT_CA"])
-    assert (trusted.source, trusted.read_only) == (spec.certificate.fullchain, True)
+    assert (trusted.source, trusted.read_only) == (spec.certificate.root, True)
     assert not any(m.source == spec.certificate.key or m.source == str(spec.paths.certs) for m in container.mounts)
 
 

@@ -10,17 +10,19 @@ from pathlib import Path
 from autogit.errors import StorageFullError
 
 
-def write_atomic(path: Path, data: bytes, mode: int, *, temporary_dir: Path | None = None) -> None:
+def write_atomic(
+    path: Path, data: bytes, mode: int, *, temporary_dir: Path | None = None, folder_mode: int = 0o700
+) -> None:
     """Replace `path` with `data` at once and durably (temp file, fsync, rename, fsync of the folder).
 
     `temporary_dir` (same file system) keeps the temporary file out of a folder that somebody watches. Missing folders
-    are made with mode 0700. Raises StorageFullError naming the path; what was there before is intact.
+    are made with `folder_mode`. Raises StorageFullError naming the path; what was there before is intact.
     """
     place = temporary_dir or path.parent
     temporary: Path | None = None
     try:
         for folder in (path.parent, place):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=folder_mode, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=place)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:

@@ -68,7 +68,10 @@ class HostFiles(Reconciler):
             raise RejectedError(f"files: {change.address} should be a file and is a folder", hint=f"move {path} away")
         mode = int(str(change.after.attributes["mode"]), 8)
         # Written outside the rendered tree: a program that watches a folder must see whole files only.
-        write_atomic(path, str(change.after.payload).encode(), mode, temporary_dir=self.context.paths.state / "tmp")
+        # Its folders can be entered by others: containers are given them, the state folder around keeps others out.
+        self.context.paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data, aside = str(change.after.payload).encode(), self.context.paths.state / "tmp"
+        write_atomic(path, data, mode, temporary_dir=aside, folder_mode=0o755)
         return dict(change.after.attributes)
 
     def _keep_former(self, address: Address, path: Path) -> None:
