@@ -8,6 +8,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autogit.errors import NotReadyError, UnavailableError
@@ -119,6 +120,8 @@ def test_own_pids_hold_what_runs_and_what_a_killed_supervisord_left(project, fre
     assert project.runtime.own_pids() == {ask(port)["pid"]}
     os.kill(ask(port)["pid"], signal.SIGSTOP)
     child = next(iter(project.runtime.own_pids()))
+    # Were the stop still on its way, the kernel would deliver the SIGTERM of its parent's death first.
+    assert eventually(lambda: psutil.Process(child).status() == psutil.STATUS_STOPPED)
     os.kill(supervisord_pid(project), signal.SIGKILL)
     assert project.runtime.own_pids() == {child}
     os.kill(child, signal.SIGCONT)
