@@ -67,8 +67,9 @@ soak: setup servers ## run the long form of the fault tests (minutes to hours)
 bench: setup ## measure what docs/explanation/performance.md reports
 	$(BIN)/python benchmarks/run.py
 
-docs: setup ## write docs/reference/ and .env.example from the code
+docs: setup ## write docs/reference/, .env.example and the dashboards from what they are made of
 	$(BIN)/python docs/generate.py
+	$(BIN)/python scripts/dashboards.py
 
 docs-check: setup ## fail where docs/reference/ or .env.example lag behind the code
 	$(BIN)/python docs/generate.py --check

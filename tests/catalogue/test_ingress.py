@@ -843,9 +843,11 @@ def test_a_container_s_capabilities_suffice_where_another_user_runs_autogit(requ
             path.chmod(0o444)  # as AutoGit writes it for containers
         for path in (spec.paths.state, spec.paths.secrets, spec.paths.passwords):
             path.chmod(0o755)
-        kept = next(s.container.cap_add for s in spec.running if s.name == name)
-        bounding = ",".join(["-all", *(f"+{word.lower()}" for word in kept)])
+        run = next(s.descriptor.runs.container for s in spec.running if s.name == name)
+        bounding = ",".join(["-all", *(f"+{word.lower()}" for word in run.cap_add)])
         prefix = ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set={bounding}"]
+        if run.user == "{{ owner }}":
+            prefix += ["--reuid=4711", "--regid=4711", "--clear-groups"]
         with contextlib.ExitStack() as stack:
             one = _as_rendered(stack, request.getfixturevalue(name), spec, prefix)
             deadline = time.monotonic() + 5

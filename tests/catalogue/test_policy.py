@@ -9,7 +9,7 @@ import pytest
 from autogit.core.policy import breaches
 from autogit.core.render import render
 from autogit.model.service import Exposure, PolicyRule
-from tests.catalogue.test_compose import PLATFORMS, platform  # noqa: F401 - a fixture
+from tests.catalogue.platforms import PLATFORMS
 
 NEVER_OPEN = {
     "prometheus", "loki", "tempo", "meilisearch", "alloy", "promtail", "node-exporter", "cadvisor", "dcgm-exporter",
@@ -19,7 +19,7 @@ MAY_HAVE_THE_SOCKET = {"socket-proxy", "gitlab-runner", "cadvisor", "node-export
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_every_breach_has_a_reason_and_every_reason_a_breach(platform, name):  # noqa: F811
+def test_every_breach_has_a_reason_and_every_reason_a_breach(platform, name):
     spec = platform(PLATFORMS[name])
     for service in spec.running:
         found = {rule for rule, _ in breaches(spec, service.container)}
@@ -29,7 +29,7 @@ def test_every_breach_has_a_reason_and_every_reason_a_breach(platform, name):  #
     assert [note for note in spec.notes if "does not say why" in note.message] == []
 
 
-def test_a_breach_without_a_reason_is_said_aloud(platform, workbench):  # noqa: F811
+def test_a_breach_without_a_reason_is_said_aloud(platform, workbench):
     text = (
         "service: web\nsummary: x\nimage: example/web:1.0\nsizing: {homelab: 1C/64M}\n"
         "runs:\n  container: {read_only: false, binds: [{source: /etc, target: /etc}]}\n"
@@ -48,7 +48,7 @@ def test_a_breach_without_a_reason_is_said_aloud(platform, workbench):  # noqa: 
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_images_are_pinned_and_limits_and_logs_are_bounded(platform, name):  # noqa: F811
+def test_images_are_pinned_and_limits_and_logs_are_bounded(platform, name):
     for service in platform(PLATFORMS[name]).running:
         container = service.container
         assert re.fullmatch(r"[a-z0-9./_-]+:v?[0-9a-z][\w.-]*", container.image), container.image
@@ -59,14 +59,14 @@ def test_images_are_pinned_and_limits_and_logs_are_bounded(platform, name):  # n
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_no_backend_without_a_login_is_open(platform, name):  # noqa: F811
+def test_no_backend_without_a_login_is_open(platform, name):
     spec = platform(PLATFORMS[name])
     open_routes = {r.service for r in spec.routes if r.exposure is Exposure.PUBLIC}
     assert not open_routes & NEVER_OPEN
     assert all(r.password_file for r in spec.routes if r.exposure is Exposure.AUTHENTICATED)
 
 
-def test_the_socket_is_given_to_few(platform):  # noqa: F811
+def test_the_socket_is_given_to_few(platform):
     for env in PLATFORMS.values():
         spec = platform(env)
         found = {
@@ -81,7 +81,7 @@ DEFAULT_PASSWORD = re.compile(
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
-def test_nothing_rendered_holds_latest_or_a_default_password(platform, name):  # noqa: F811
+def test_nothing_rendered_holds_latest_or_a_default_password(platform, name):
     for path, file in render(platform(PLATFORMS[name])).files.items():
         found = [x for x in file.text.splitlines() if re.search(r":latest\b", x) or DEFAULT_PASSWORD.search(x)]
         assert found == [], path

@@ -52,7 +52,7 @@ class LocalIssuer(CertificateProvider):
 
     def authority(self, base_domain: str) -> Authority:
         """Return a domain's authority; it need not exist yet."""
-        return Authority(self.context.paths.certs / _AUTHORITIES / base_domain, base_domain)
+        return Authority(self.context.paths.local_root(base_domain).parent, base_domain)
 
     async def health(self) -> HealthStatus:
         """Tell whether every authority in the store can sign."""

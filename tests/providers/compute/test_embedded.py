@@ -6,7 +6,6 @@ import stat
 import time
 import urllib.request
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 

@@ -1,0 +1,75 @@
+# GitLab's configuration, evaluated on every start before /etc/gitlab/gitlab.rb. Every value is written by a serializer,
+# never pasted; secrets are read from files. Key names are those of GitLab 19.2 and later.
+
+external_url 'https://gitlab.git.home.arpa:8443'
+gitlab_rails['time_zone'] = 'UTC'
+
+# TLS ends at the ingress. The headers that follow from https above are set by GitLab itself.
+letsencrypt['enable'] = false
+gitlab_rails['nginx']['listen_port'] = 80
+gitlab_rails['nginx']['listen_https'] = false
+# Only the ingress is in this network beside GitLab: whatever else could reach it could claim any client address.
+gitlab_rails['nginx']['real_ip_trusted_addresses'] = ['172.30.250.0/28']
+gitlab_rails['nginx']['real_ip_header'] = 'X-Forwarded-For'
+gitlab_rails['nginx']['real_ip_recursive'] = 'on'
+gitlab_rails['trusted_proxies'] = ['172.30.250.0/28']
+# The port of clone addresses; sshd itself listens on 22.
+gitlab_rails['gitlab_shell_ssh_port'] = 2222
+# Readiness, liveness and metrics answer to the container itself. Prometheus asks the ports below instead, so nothing on
+# the ingress has to be let in here, and nothing has to be blocked there.
+gitlab_rails['monitoring_whitelist'] = ['127.0.0.0/8', '::1/128']
+
+# Read once, when the database is made.
+gitlab_rails['initial_root_password'] = File.read('/run/secrets/GITLAB_ROOT_PASSWORD').gsub("\n", '')
+
+# Sizes of the tier.
+puma['worker_processes'] = 0
+puma['min_threads'] = 4
+puma['max_threads'] = 4
+sidekiq['concurrency'] = 5
+postgresql['shared_buffers'] = '128MB'
+gitlab_kas['enable'] = false
+gitaly['configuration'] = {
+  prometheus_listen_addr: '0.0.0.0:9236',
+  concurrency: [
+    { rpc: '/gitaly.SmartHTTPService/PostUploadPackWithSidechannel', max_per_repo: 3 },
+    { rpc: '/gitaly.SmartHTTPService/PostReceivePack', max_per_repo: 3 },
+    { rpc: '/gitaly.SSHService/SSHUploadPackWithSidechannel', max_per_repo: 3 },
+    { rpc: '/gitaly.SSHService/SSHReceivePack', max_per_repo: 3 },
+  ],
+}
+# The allocator gives memory back after a second.
+gitlab_rails['env'] = { 'MALLOC_CONF' => 'dirty_decay_ms:1000,muzzy_decay_ms:1000' }
+gitaly['env'] = {
+  'MALLOC_CONF' => 'dirty_decay_ms:1000,muzzy_decay_ms:1000',
+  'GITALY_COMMAND_SPAWN_MAX_PARALLEL' => '2',
+}
+
+# The platform has its own Prometheus, on an internal network; the bundled one and its companions stay off.
+prometheus['enable'] = false
+alertmanager['enable'] = false
+node_exporter['enable'] = false
+prometheus_monitoring['enable'] = false
+gitlab_workhorse['prometheus_listen_addr'] = '0.0.0.0:9229'
+sidekiq['metrics_enabled'] = true
+sidekiq['listen_address'] = '0.0.0.0'
+sidekiq['listen_port'] = 8082
+puma['exporter_enabled'] = false
+gitlab_rails['prometheus_address'] = 'prometheus:9090'
+
+# Container registry.
+registry['enable'] = false
+gitlab_rails['registry_enabled'] = false
+gitlab_rails['gitlab_default_projects_features_container_registry'] = false
+
+# Pages: one name for all sites, because the certificate covers one level of names.
+gitlab_pages['enable'] = false
+
+# E-mail.
+gitlab_rails['gitlab_email_enabled'] = false
+
+# Backups. /etc/gitlab is not in them, nor is it meant to lie beside them: it holds the keys of what they contain.
+gitlab_rails['manage_backup_path'] = true
+gitlab_rails['backup_path'] = '/var/opt/gitlab/backups'
+gitlab_rails['backup_archive_permissions'] = 0o600
+gitlab_rails['backup_keep_time'] = 604800
