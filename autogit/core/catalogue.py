@@ -72,6 +72,7 @@ def load_catalogue(roots: Sequence[Path]) -> Catalogue:
     for entry in entries.values():
         faults.extend(_entry_faults(entry, known))
     faults.extend(_clashing_settings(entries.values()))
+    faults.extend(_clashing_ports(entries.values()))
     if faults:
         raise DescriptorError(
             f"{len(faults)} fault{'s' if len(faults) > 1 else ''} in service folders",
@@ -244,6 +245,22 @@ def _clashing_settings(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
             elif setting.name in own:
                 yield Fault(place, setting.name, "stands twice among the settings")
             own.add(setting.name)
+
+
+def _clashing_ports(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
+    """Yield ports that two claim: one number twice in a container, one setting in services that may run together."""
+    owners: dict[str, ServiceDescriptor] = {}
+    for entry in entries:
+        descriptor, place = entry.descriptor, f"{entry.origin}/service.yml"
+        numbers: dict[int, str] = {}
+        for name, port in descriptor.ports.items():
+            first = numbers.setdefault(port.internal, name)
+            if first != name:
+                yield Fault(place, "ports", f"{name} is the same port as {first}: {port.internal}")
+            owner = owners.setdefault(port.setting or f"{descriptor.service} {name}", descriptor)
+            together = owner is not descriptor and (owner.role is None or owner.role != descriptor.role)
+            if together:
+                yield Fault(place, "ports", f"{port.setting} is a port of {owner.service} already: choose another name")
 
 
 def _every_dependency(descriptor: ServiceDescriptor) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import PurePosixPath
@@ -67,7 +67,12 @@ def build_spec(
         certificate=_certificate(settings, facts, paths),
         ports=ports,
         settings=settings.effective(),
-        notes=(*notes, *port_notes, *_availability_notes(services)),
+        notes=(
+            *notes,
+            *port_notes,
+            *_availability_notes(services),
+            *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
+        ),
     )
     return _with_containers(spec, settings) if spec.in_containers else _with_programs(spec, facts)
 
@@ -147,14 +152,23 @@ def _availability_notes(services: Sequence[ServiceSpec]) -> Iterator[Note]:
             by_reason.setdefault(service.unavailable, []).append(service.name)
         if service.needed_by:
             yield Note("info", service.name, f"comes along for {', '.join(service.needed_by)}")
-        if service.descriptor.end_of_life and not service.unavailable:
-            yield Note("warning", service.name, service.descriptor.end_of_life)
     for reason, names in by_reason.items():
         yield Note("info", ", ".join(names), f"unavailable here: {reason}")
 
 
+def _end_of_life_notes(settings: Settings, catalogue: Catalogue, chosen: Iterable[str]) -> Iterator[Note]:
+    """Say aloud what is at its end: what was chosen, be it by a setting whose service cannot run here."""
+    for name in dict.fromkeys([*chosen, settings.ingress, settings.log_collector]):
+        entry = catalogue.find(name)
+        if entry and entry.descriptor.end_of_life:
+            yield Note("warning", name, entry.descriptor.end_of_life)
+
+
 def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts) -> Iterator[Note]:
     cpus, memory = tier_total(running, settings.size)
+    if not facts.memory_bytes:  # rendered for another host
+        yield Note("info", "size", f"needs {cpus:g} cores, {memory / GIB:.1f} GB (tier {settings.size})")
+        return
     words = (
         f"needs {cpus:g} of {facts.cpus} cores, {memory / GIB:.1f} of {facts.memory_bytes / GIB:.1f} GB "
         f"(tier {settings.size})"

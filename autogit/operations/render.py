@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -9,12 +10,11 @@ from autogit.core.host import gather_host_facts
 from autogit.core.render import load_literals, render
 from autogit.core.settings import load_settings
 from autogit.core.spec import build_spec
-from autogit.core.store import LockfileStore
 from autogit.errors import UsageError
 from autogit.model.project import ProjectPaths
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
-from autogit.operations.project import find_programs, load_project_catalogue
+from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store
 from autogit.providers.base import ProviderContext
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.secrets import Secrets
@@ -38,7 +38,8 @@ def render_platform(paths: ProjectPaths, out: Path) -> RenderView:
         certificates=issuer.facts(context.clock()),
         secret_fingerprints=Secrets(context).fingerprints(settings.service_secrets),
     )
-    lockfile = LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json").load()
+    facts = replace(facts, cpus=0, memory_bytes=0)  # the files may be for another host
+    lockfile = lockfile_store(paths).load()
     spec = build_spec(settings, catalogue, facts, lockfile, paths)
     tree = render(spec, load_literals(paths.overrides / "files"))
     _check_place(out, set(tree.files))

@@ -278,3 +278,38 @@ def test_an_unforeseen_error_is_one_line_without_a_traceback(autogit, env, monke
 def test_quiet_says_nothing_that_is_not_data(autogit, env):
     env("SERVICES_ENABLED=api\nSIZE=minimal\n")
     assert autogit("plan", "--quiet").err == ""
+
+
+class TestRender:
+    def test_every_file_of_another_runtime_is_written_and_nothing_is_applied(self, autogit, env):
+        env("RUNTIME=docker\nSERVICES_ENABLED=gitlab,prometheus,api\nSIZE=production\n")
+        view = autogit("render", "--out", "out", "--format", "json").json()
+        assert "docker-compose.yml" in view["files"]
+        assert {"GITLAB_ROOT_PASSWORD", "PROMETHEUS_PASSWORD"} <= set(view["secrets"])
+        assert sorted(view["files"]) == sorted(
+            p.relative_to(autogit.root / "out").as_posix() for p in (autogit.root / "out").rglob("*") if p.is_file()
+        )
+        assert not (autogit.root / ".autogit").exists()
+        assert not (autogit.root / "autogit.lock.json").exists()
+
+    def test_it_repeats_itself_and_leaves_what_is_not_its_own(self, autogit, env):
+        env("SERVICES_ENABLED=api\n")
+        assert autogit("render", "--out", "out").code == 0
+        before = {p: p.read_bytes() for p in (autogit.root / "out").rglob("*") if p.is_file()}
+        assert autogit("render", "--out", "out").code == 0
+        assert before == {p: p.read_bytes() for p in (autogit.root / "out").rglob("*") if p.is_file()}
+        (autogit.root / "out" / "mine.txt").write_text("x")
+        done = autogit("render", "--out", "out")
+        assert done.code == 2
+        assert "out holds mine.txt, which is not part of what is rendered" in done.err
+        assert autogit("render", "--out", ".env").code == 2
+
+    def test_what_is_at_its_end_of_life_is_said(self, autogit, env):
+        env("RUNTIME=docker\nSERVICES_ENABLED=loki\nLOG_COLLECTOR=promtail\n")
+        assert "! promtail:" in autogit("render", "--out", "out").out
+
+    def test_a_runtime_that_up_cannot_carry_out_is_refused_with_the_way_to_its_files(self, autogit, env):
+        env("RUNTIME=docker\n")
+        done = autogit("up")
+        assert done.code == 2
+        assert "autogit render --out DIR" in done.err

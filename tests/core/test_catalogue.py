@@ -141,6 +141,11 @@ def test_yaml_that_only_python_would_understand_is_refused(workbench):
         ("settings: [{name: SIZE, description: x}]\n", "SIZE", "is a setting of AutoGit already"),
         ("settings: [{name: A, description: x}, {name: A, description: y}]\n", "A", "stands twice"),
         ("labels: &x [*x]\n", "web", "refers to itself"),
+        ("ports: {a: {internal: 80}, b: {internal: 80}}\n", "ports", "b is the same port as a"),
+        ("ports: {a: {internal: 80, setting: SSH_PORT}}\n", "ports", "is a port of gitlab already"),
+        ("runs: {container: {}}\n", "image", "runs.container needs one"),
+        ("image: x:1\nruns: {container: {}}\n", "sizing", "limits in every tier"),
+        ("runs: {container: {dependencies: ['@nobody']}}\n", "dependencies", "there is no service called @nobody"),
     ],
 )
 def test_what_could_not_work_is_a_fault_before_anything_is_planned(workbench, text, subject, sentence):

@@ -173,3 +173,25 @@ def test_two_services_may_not_claim_one_route(workbench):
     (fault,) = refused.value.faults
     assert fault.place == "overrides/services/two/service.yml"
     assert fault.message == "https://same.autogit.localhost/ is claimed by one already"
+
+
+@pytest.mark.parametrize("runtime", ["docker", "embedded"])
+def test_what_is_at_its_end_of_life_is_said_aloud_in_every_runtime(workbench, runtime):
+    env = f"RUNTIME={runtime}\nSERVICES_ENABLED=loki,api\nLOG_COLLECTOR="
+    said = {n.subject: n.message for n in workbench.spec(env + "promtail\n").notes if n.level == "warning"}
+    assert "LOG_COLLECTOR=alloy" in said["promtail"]
+    assert "promtail" not in {n.subject for n in workbench.spec(env + "alloy\n").notes}
+
+
+def test_a_host_that_nobody_knows_is_not_too_small(workbench):
+    workbench.facts = replace(workbench.facts, cpus=0, memory_bytes=0)
+    (note,) = [n for n in workbench.spec("SERVICES_ENABLED=api\nSIZE=production\n").notes if n.subject == "size"]
+    assert note.message == "needs 8 cores, 3.0 GB (tier production)"
+
+
+def test_a_service_that_another_needs_comes_along_in_containers_too(workbench):
+    spec = workbench.spec("RUNTIME=docker\nSERVICES_ENABLED=gitlab-runner,loki\n")
+    needed = {s.name: s.needed_by for s in spec.services}
+    assert needed["gitlab"] == ("gitlab-runner",)
+    assert needed["alloy"] == ("loki",)
+    assert "traefik" in needed["socket-proxy"]

@@ -60,7 +60,7 @@ def test_a_broken_plan_file_is_a_sentence(installation):
 
 
 def test_switching_a_service_off_stops_it_and_keeps_its_secret(installation):
-    installation.add_service("web", WEB, **{"server.py.j2": SERVER})
+    installation.add_service("web", WEB, **{"server.py": SERVER})
     installation.set(SERVICES_ENABLED="api,web")
     installation.run("up")
     assert installation.probe("web.autogit.localhost").status == 401
@@ -81,7 +81,7 @@ def test_a_generated_password_opens_its_route_and_nothing_else_does(installation
     import http.client
     import ssl
 
-    installation.add_service("web", WEB, **{"server.py.j2": SERVER})
+    installation.add_service("web", WEB, **{"server.py": SERVER})
     installation.set(SERVICES_ENABLED="api,web")
     installation.run("up")
     password = installation.run("secrets", "reveal", "WEB_PASSWORD").stdout.strip()

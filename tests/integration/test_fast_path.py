@@ -141,7 +141,7 @@ def _disturbances(installation):  # noqa: PLR0915 - one small function a disturb
     yield edit(next(certs.glob("autogit.localhost/v*/fullchain.pem")), lambda b: b[:-30])
     yield chmod(next(certs.glob("autogit.localhost/v*/key.pem")), 0o644)
     yield from [remove(identity), chmod(identity, 0o644), remove(state / "secrets.age")]
-    for path in (state / "secrets").iterdir():
+    for path in (p for p in (state / "secrets").rglob("*") if p.is_file()):
         yield from [remove(path), chmod(path, 0o644), edit(path, lambda b: b + b"#")]
     for path in rendered:
         yield from [edit(path, lambda b: b + b"# edited\n"), remove(path), chmod(path, 0o600), touch(path)]
