@@ -15,6 +15,7 @@ from autogit.core.spec import build_spec
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
+from tests.tools import require_tool
 
 _CONNECT = socket.socket.connect
 
@@ -101,6 +102,12 @@ class Workbench:
 
     def spec(self, env=""):
         return build_spec(self.settings(env), self.catalogue(), self.facts, self.lockfile, self.paths)
+
+
+@pytest.fixture(scope="session")
+def promtool():
+    """The real promtool."""
+    return require_tool("promtool")
 
 
 @pytest.fixture

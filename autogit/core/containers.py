@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-from jinja2 import TemplateError
+from collections.abc import Callable, Iterator, Sequence
 
 from autogit.core.context import PASSWORDS_DIR, container_config_dir, container_port, tcp_ports, template_context
-from autogit.core.templating import text_environment
-from autogit.errors import RenderError
+from autogit.core.templating import fill_text
 from autogit.model.container import ContainerSpec, Mount, NetworkSpec, PublishedPort
 from autogit.model.service import ContainerRun
 from autogit.model.spec import PlatformSpec, ServiceSpec
@@ -23,7 +19,11 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
     run = service.descriptor.runs.container
     if run is None:
         return None
-    fill = _Filler(service, template_context(spec, service))
+    context = template_context(spec, service)
+
+    def fill(subject: str, text: str) -> str:
+        return fill_text(f"{service.entry.origin}/service.yml: runs.container {subject}", text, context)
+
     return ContainerSpec(
         service=service.name,
         image=spec.settings.get(f"IMAGE_{service.name.upper().replace('-', '_')}") or service.descriptor.image or "",
@@ -68,24 +68,9 @@ def build_networks(spec: PlatformSpec) -> tuple[NetworkSpec, ...]:
     return tuple(NetworkSpec(name, name not in _OPEN_NETWORKS, subnets.get(name, "")) for name in sorted(names))
 
 
-class _Filler:
-    """Fills a service's templates with its context; a fault names descriptor and key."""
-
-    def __init__(self, service: ServiceSpec, context: Mapping[str, Any]) -> None:
-        self.service = service
-        self.context = context
-
-    def __call__(self, subject: str, text: str) -> str:
-        try:
-            return text_environment().from_string(text).render(self.context)
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
-            raise RenderError(
-                f"{self.service.entry.origin}/service.yml: runs.container {subject} {text!r}: {exc}",
-                hint="docs/reference/templates.md lists the names that can be used",
-            ) from exc
-
-
-def _mounts(spec: PlatformSpec, service: ServiceSpec, run: ContainerRun, fill: _Filler) -> Iterator[Mount]:
+def _mounts(
+    spec: PlatformSpec, service: ServiceSpec, run: ContainerRun, fill: Callable[[str, str], str]
+) -> Iterator[Mount]:
     if service.descriptor.config:
         yield Mount("bind", f"./{service.name}", container_config_dir(service))
     if run.certificates:

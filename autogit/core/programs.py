@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from jinja2 import TemplateError
 
 from autogit.core.context import template_context
-from autogit.core.templating import text_environment
-from autogit.errors import RenderError
+from autogit.core.templating import fill_text
 from autogit.model.spec import PlatformSpec, Program, ServiceSpec
 
 
@@ -20,11 +16,12 @@ def build_program(spec: PlatformSpec, service: ServiceSpec, executables: Mapping
         return None
     context = template_context(spec, service)
     descriptor = service.descriptor
+    place = f"{service.entry.origin}/service.yml: runs.embedded"
     return Program(
         service=service.name,
         executable=executables[run.program],
-        arguments=tuple(_fill(service, "arguments", text, context) for text in run.arguments),
-        environment={name: _fill(service, name, text, context) for name, text in run.environment.items()},
+        arguments=tuple(fill_text(f"{place} arguments", text, context) for text in run.arguments),
+        environment={name: fill_text(f"{place} {name}", text, context) for name, text in run.environment.items()},
         health_port=service.ports[descriptor.health_port],
         health_path=descriptor.health_endpoint or "/",
         ready_path=descriptor.ready_endpoint or descriptor.health_endpoint or "/",
@@ -33,13 +30,3 @@ def build_program(spec: PlatformSpec, service: ServiceSpec, executables: Mapping
         stop_grace_seconds=run.stop_grace_seconds,
         ready_timeout_seconds=run.ready_timeout_seconds,
     )
-
-
-def _fill(service: ServiceSpec, subject: str, text: str, context: Mapping[str, Any]) -> str:
-    try:
-        return text_environment().from_string(text).render(context)
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
-        raise RenderError(
-            f"{service.entry.origin}/service.yml: runs.embedded {subject} {text!r}: {exc}",
-            hint="docs/reference/templates.md lists the names that can be used",
-        ) from exc

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from autogit.errors import RenderError
 
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """What JSON lets stand and YAML does not, or reads as a line's end (YAML 1.2, sections 5.1 and 5.4)."""
@@ -76,6 +78,16 @@ SERIALIZERS: Mapping[str, Callable[[Any], str]] = {
 def text_environment() -> ImmutableSandboxedEnvironment:
     """Return the environment for single words (arguments, variables): values stand as they are."""
     return ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+
+
+def fill_text(place: str, text: str, context: Mapping[str, Any]) -> str:
+    """Return a descriptor's text with its values filled in. Raises RenderError naming `place` (file and key)."""
+    try:
+        return text_environment().from_string(text).render(context)
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as exc:
+        raise RenderError(
+            f"{place} {text!r}: {exc}", hint="docs/reference/templates.md lists the names that can be used"
+        ) from exc
 
 
 @lru_cache(maxsize=len(SERIALIZERS))

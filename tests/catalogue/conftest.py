@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autogit.core.spec import build_spec
-
-_SERVERS = Path(__file__).resolve().parents[2] / ".cache" / "servers" / "bin"
-
-
-def find_tool(name):
-    """The path of a tool: what tests/servers/install fetched, beside the running Python, or on PATH; None without."""
-    places = os.pathsep.join([str(_SERVERS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return shutil.which(name, path=places)
-
-
-def _tool(name):
-    found = find_tool(name)
-    if found is None:
-        pytest.skip(f"server missing: {name} (tests/servers/install fetches it)")
-    return found
+from tests.tools import require_tool
 
 
 @pytest.fixture(scope="session")
 def nginx(tmp_path_factory):
     """The real nginx, with its stream module."""
-    found = _tool("nginx")
+    found = require_tool("nginx")
     conf = tmp_path_factory.mktemp("nginx") / "stream.conf"
     conf.write_text("include /etc/nginx/modules-enabled/*.conf;\npid /dev/null;\nevents {}\nstream {}\n")
     if subprocess.run([found, "-e", "stderr", "-t", "-q", "-c", conf], capture_output=True, check=False).returncode:
@@ -44,13 +28,13 @@ def nginx(tmp_path_factory):
 @pytest.fixture(scope="session")
 def traefik():
     """The real Traefik, from its wheel."""
-    return _tool("traefik")
+    return require_tool("traefik")
 
 
 @pytest.fixture(scope="session")
 def ruby():
     """The real Ruby."""
-    return _tool("ruby")
+    return require_tool("ruby")
 
 
 @pytest.fixture(scope="session")

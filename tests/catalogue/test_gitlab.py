@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from dataclasses import replace
@@ -57,14 +56,6 @@ def platform(workbench):
     """A function that builds a platform of a `.env` text, on a host that is large enough for every tier."""
     workbench.facts = replace(workbench.facts, cpus=64, memory_bytes=256 * 1024**3)
     return workbench.spec
-
-
-@pytest.fixture(scope="session")
-def ruby():
-    found = shutil.which("ruby")
-    if not found:
-        pytest.skip("server missing: ruby (tests/servers/install fetches it)")
-    return found
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import json
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -84,14 +83,6 @@ def grafana(workbench):
         return spec, files
 
     return build
-
-
-@pytest.fixture(scope="session")
-def promtool():
-    found = shutil.which("promtool")
-    if not found:
-        pytest.skip("server missing: promtool (tests/servers/install fetches it)")
-    return found
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from autogit.core.render import render
 from autogit.model.service import TIERS
 from autogit.providers.ssl.authority import Authority, private_pem
-from tests.catalogue.conftest import find_tool
 from tests.conftest import Workbench
+from tests.tools import find_tool
 
 pytestmark = pytest.mark.integration
 

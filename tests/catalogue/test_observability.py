@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 from dataclasses import replace
@@ -49,16 +48,6 @@ def _faults(service, document):
     schema = _schema(service)
     Draft202012Validator.check_schema(schema)
     return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in Draft202012Validator(schema).iter_errors(document)]
-
-
-@pytest.fixture
-def promtool():
-    """The real tool."""
-    own = Path(__file__).parents[2] / ".cache" / "servers" / "bin" / "promtool"
-    found = shutil.which("promtool") or (str(own) if own.exists() else None)
-    if not found:
-        pytest.skip("server missing: promtool (tests/servers/install fetches it)")
-    return found
 
 
 def _run(*words, **options):

@@ -179,11 +179,3 @@ def running():
 def free_port():
     """A function that returns a port that is free right now."""
     return lambda: free_ports(1)[0]
-
-
-@pytest.fixture(scope="session")
-def promtool():
-    found = shutil.which("promtool")
-    if not found:
-        pytest.skip("server missing: promtool (tests/servers/install fetches it)")
-    return found
