@@ -10,7 +10,7 @@ from autogit.model.plan import Note
 from autogit.model.service import PolicyRule
 from autogit.model.spec import PlatformSpec
 
-_SOCKET_FOLDERS = frozenset({"/var/run/docker.sock", "/run/docker.sock", "/var/run", "/run", "/"})
+_SOCKET_FOLDERS = frozenset({"/var/run", "/run", "/"})
 _LOW_PORTS = "NET_BIND_SERVICE"
 _ROOT = frozenset({"", "0", "root"})
 
@@ -51,5 +51,5 @@ def _mount_breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tu
     paths = [source for source in sources if PurePosixPath(source).is_absolute()]
     if paths:
         yield PolicyRule.HOST_PATH, f"it sees {', '.join(paths)} of the host"
-    if _SOCKET_FOLDERS & set(paths):
+    if (_SOCKET_FOLDERS | {spec.docker_socket}) & set(paths) or any(path.endswith("/docker.sock") for path in paths):
         yield PolicyRule.DOCKER_SOCKET, "it can reach the Docker Engine"

@@ -60,6 +60,7 @@ def build_spec(
         runtime=settings.runtime,
         ingress=settings.ingress,
         owner=facts.owner,
+        docker_socket=_docker_socket(settings),
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
@@ -181,6 +182,12 @@ def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts:
         )
     over = cpus > facts.cpus
     yield Note("warning" if over else "info", "size", words + (": it will be slow under load" if over else ""))
+
+
+def _docker_socket(settings: Settings) -> str:
+    """Return the path of the engine's socket on the host that runs the containers."""
+    scheme, _, place = (settings.docker_host or "").partition("://")
+    return place if scheme == "unix" and place else "/var/run/docker.sock"
 
 
 def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> CertificateSpec:

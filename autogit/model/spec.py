@@ -143,6 +143,7 @@ class PlatformSpec:
     runtime: str
     ingress: str
     owner: str
+    docker_socket: str
     tier: Tier
     bind_address: str
     services: tuple[ServiceSpec, ...]

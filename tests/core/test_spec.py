@@ -195,3 +195,17 @@ def test_a_service_that_another_needs_comes_along_in_containers_too(workbench):
     assert needed["gitlab"] == ("gitlab-runner",)
     assert needed["alloy"] == ("loki",)
     assert "traefik" in needed["socket-proxy"]
+
+
+@pytest.mark.parametrize(
+    ("host", "socket"),
+    [
+        ("", "/var/run/docker.sock"),
+        ("unix:///run/user/1000/docker.sock", "/run/user/1000/docker.sock"),
+        ("ssh://me@desktop", "/var/run/docker.sock"),
+    ],
+)
+def test_the_socket_proxy_is_given_the_socket_that_docker_host_names(workbench, host, socket):
+    spec = workbench.spec(f"RUNTIME=docker\nSERVICES_ENABLED=api\nDOCKER_HOST={host}\n")
+    (proxy,) = [s.container for s in spec.running if s.name == "socket-proxy"]
+    assert [m.source for m in proxy.mounts] == [socket]
