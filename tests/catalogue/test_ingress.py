@@ -873,19 +873,29 @@ def test_changed_routes_are_in_force_without_cutting_what_is_under_way(request, 
     with contextlib.ExitStack() as stack:
         one = _begin(stack, request.getfixturevalue(name), name, tmp_path_factory.mktemp(name))
 
+        def leads_to(path, backend):
+            return one.ask("app", path).seen["port"] == backend
+
         def pieces():
+            before = len(one.reached())
             yield b"x" * 10
+            _wait(lambda: len(one.reached()) > before, one)  # it is under way, by the old routes
             _move(one, "/busy", "/moved")
-            deadline = time.monotonic() + 5
-            while one.ask("app", "/moved").seen["port"] != "app/small":
-                assert time.monotonic() < deadline, one.log.read_text()
-                time.sleep(0.05)
+            _wait(lambda: leads_to("/moved", "app/small"), one)
             yield b"y" * 10
 
-        assert one.ask("app", "/moved").seen["port"] == "app/http"
+        assert leads_to("/moved", "app/http")
         assert _send_in_pieces(one, pieces()).seen["length"] == 20
-        assert one.ask("app", "/busy").seen["port"] == "app/http"
+        # An old worker may still take a connection that came before it was told to end.
+        _wait(lambda: leads_to("/busy", "app/http"), one)
         assert _complaints(one.log.read_text()) == []
+
+
+def _wait(condition, ingress, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, ingress.log.read_text()
+        time.sleep(0.05)
 
 
 def _move(ingress, old, new):
