@@ -38,7 +38,7 @@ def render_platform(paths: ProjectPaths, out: Path) -> RenderView:
         certificates=issuer.facts(context.clock()),
         secret_fingerprints=Secrets(context).fingerprints(settings.service_secrets),
     )
-    facts = replace(facts, cpus=0, memory_bytes=0)  # the files may be for another host
+    facts = replace(facts, cpus=0, memory_bytes=0, busy_ports={})  # the files may be for another host
     lockfile = lockfile_store(paths).load()
     spec = build_spec(settings, catalogue, facts, lockfile, paths)
     tree = render(spec, load_literals(paths.overrides / "files"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import stat
 
 import pytest
@@ -303,6 +304,13 @@ class TestRender:
         assert done.code == 2
         assert "out holds mine.txt, which is not part of what is rendered" in done.err
         assert autogit("render", "--out", ".env").code == 2
+
+    def test_what_this_host_has_is_nothing_to_files_that_may_be_for_another(self, autogit, env):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            env(f"RUNTIME=docker\nSIZE=production\nSERVICES_ENABLED=gitlab\nHTTPS_PORT={taken.getsockname()[1]}\n")
+            assert autogit("render", "--out", "out").code == 0
 
     def test_what_is_at_its_end_of_life_is_said(self, autogit, env):
         env("RUNTIME=docker\nSERVICES_ENABLED=loki\nLOG_COLLECTOR=promtail\n")
