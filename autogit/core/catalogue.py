@@ -183,6 +183,8 @@ def _flag_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
         if route.when is not None and route.when not in flags:
             yield Fault(place, "routes", f"route {route.name}: {route.when} is not a flag among the settings")
     for setting in descriptor.settings:
+        if setting.needs_service is not None and setting.name not in flags:
+            yield Fault(place, setting.name, "has needs_service and is not a flag")
         if setting.required_when is not None and setting.required_when not in flags:
             yield Fault(place, setting.name, f"{setting.required_when} is not a flag among the settings")
 
@@ -258,6 +260,8 @@ def _clashing_ports(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
             if first != name:
                 yield Fault(place, "ports", f"{name} is the same port as {first}: {port.internal}")
             owner = owners.setdefault(port.setting or f"{descriptor.service} {name}", descriptor)
+            if port.published and (descriptor.role != "ingress" or port.via_ingress):
+                yield Fault(place, "ports", f"{name}: the ingress alone publishes ports; via_ingress passes one on")
             together = owner is not descriptor and (owner.role is None or owner.role != descriptor.role)
             if together:
                 yield Fault(place, "ports", f"{port.setting} is a port of {owner.service} already: choose another name")

@@ -16,7 +16,7 @@ from autogit.model.spec import PlatformSpec
 
 COMPOSE_FILE = "docker-compose.yml"
 _HEAD = """\
-# Written by AutoGit from .env; what is changed here is lost. It works by hand too: docker compose up
+# Written by AutoGit from .env; what is changed here is lost. By hand: docker compose -f THIS_FILE up
 """
 _LOGGING = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
@@ -60,6 +60,7 @@ _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:y
 def _service(c: ContainerSpec) -> dict[str, Any]:
     body: dict[str, Any] = {
         "image": c.image,
+        "pull_policy": "never" if c.local_image else "",
         "command": list(c.command),
         "entrypoint": list(c.entrypoint),
         "environment": dict(c.environment),

@@ -38,6 +38,7 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
         cpus=service.size.cpus if service.size else 0,
         memory_bytes=service.size.memory_bytes if service.size else 0,
         health=run.health,
+        local_image=run.local_image,
         user=fill("user", run.user or ""),
         read_only=run.read_only,
         cap_drop=run.cap_drop,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import normpath
 from pathlib import PurePosixPath
 
 from autogit.model.container import ContainerSpec
@@ -10,7 +11,7 @@ from autogit.model.plan import Note
 from autogit.model.service import PolicyRule
 from autogit.model.spec import PlatformSpec
 
-_SOCKET_FOLDERS = frozenset({"/var/run", "/run", "/"})
+_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 _LOW_PORTS = "NET_BIND_SERVICE"
 _ROOT = frozenset({"", "0", "root"})
 
@@ -46,10 +47,15 @@ def breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[Pol
 
 
 def _mount_breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[PolicyRule, str]]:
-    own = {str(spec.paths.certs), str(spec.paths.passwords)}
+    own = {str(spec.paths.certs), str(spec.paths.passwords), f"./{container.service}"}
     sources = [m.source for m in container.mounts if m.kind == "bind" and m.source not in own]
-    paths = [source for source in sources if PurePosixPath(source).is_absolute()]
-    if paths:
-        yield PolicyRule.HOST_PATH, f"it sees {', '.join(paths)} of the host"
-    if (_SOCKET_FOLDERS | {spec.docker_socket}) & set(paths) or any(path.endswith("/docker.sock") for path in paths):
+    if sources:
+        yield PolicyRule.HOST_PATH, f"it sees {', '.join(sources)} of the host"
+    # A path below the rendered files is written relative to them; two dots lead out of there.
+    places = [PurePosixPath(normpath(spec.paths.rendered / source)) for source in sources]
+    if any(
+        PurePosixPath(socket).is_relative_to(place) for socket in {spec.docker_socket, *_SOCKETS} for place in places
+    ):
         yield PolicyRule.DOCKER_SOCKET, "it can reach the Docker Engine"
+    if container.devices:
+        yield PolicyRule.DEVICES, f"it is given {', '.join(container.devices)}"

@@ -39,11 +39,20 @@ class _Allocation:
         self.facts = facts
         self.remembered = lockfile.ports
         self.ports: dict[str, int] = {}
+        self.reserved: dict[int, str] = {}  # in its container the ingress listens on the host's numbers and on its own
         self.faults: list[Fault] = []
         self.notes: list[Note] = []
 
     def run(self, descriptors: Sequence[ServiceDescriptor]) -> tuple[dict[str, int], list[Note]]:
         on_host = self.settings.runtime == "embedded"
+        if not on_host:
+            self.reserved = {
+                port.internal: f"{d.service}'s own port for {name}"
+                for d in descriptors
+                if d.role == "ingress"
+                for name, port in d.ports.items()
+                if not port.published
+            }
         wanted = {
             f"{d.service}/{n}": (d.service, n, p)
             for d in descriptors
@@ -81,6 +90,8 @@ class _Allocation:
         if number in self.facts.busy_ports:
             holder = self.facts.busy_ports[number] or "another process"
             self.faults.append(Fault(self.settings.source_of(key), f"{key}={number}", f"is in use by {holder}"))
+        elif number in self.reserved:
+            self.faults.append(Fault(self.settings.source_of(key), f"{key}={number}", f"is {self.reserved[number]}"))
         self.ports[address] = number
 
     def _remember(self, address: str) -> None:
@@ -108,6 +119,10 @@ class _Allocation:
                 Fault(self.settings.source_of("PORT_POOL"), "PORT_POOL", f"{low}-{high} has no free port")
             )
             return 0
+        if preferred and (port.published or port.via_ingress):
+            holder = self.facts.busy_ports.get(preferred) or "another service of this platform"
+            message = f"port {preferred} is in use by {holder}: {number} is taken"
+            self.notes.append(Note("warning", address, message))
         return number
 
     def _free(self) -> Iterator[int]:
@@ -116,4 +131,4 @@ class _Allocation:
 
     def _is_free(self, number: int) -> bool:
         taken: Mapping[str, int] = self.ports
-        return number not in self.facts.busy_ports and number not in taken.values()
+        return number not in self.facts.busy_ports and number not in taken.values() and number not in self.reserved

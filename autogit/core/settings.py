@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,8 +15,8 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
 from autogit.errors import Fault, NotInitialisedError, SettingsError
-from autogit.model.service import Scalar, ServiceDescriptor, SettingDescriptor
-from autogit.model.settings import LONGEST_PASSWORD_BYTES, Settings
+from autogit.model.service import IMAGE, Scalar, ServiceDescriptor, SettingDescriptor
+from autogit.model.settings import DEFAULT_SERVICES, LONGEST_PASSWORD_BYTES, Settings
 
 _FILE = "_FILE"
 _FLAGS = {
@@ -29,6 +30,7 @@ _FLAGS = {
     "0": False,
     "": False,
 }
+_LEAST_ADDRESSES = 8  # gateway, ingress, the service, and the two that no network gives away
 _HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
 
 
@@ -139,6 +141,7 @@ class _Builder:
         self._check_service_settings(fields["service_settings"])
         self._check_passwords(fields["service_secrets"])
         self._check_required(fields)
+        self._check_needed_services(fields)
         self._check_services(fields)
         self._check_ports(fields)
         settings = self._validate(fields)
@@ -165,6 +168,8 @@ class _Builder:
             self._put_port(key, value, fields)
         elif key in self.image_keys:
             fields["image_overrides"][self.image_keys[key]] = value
+            if not re.fullmatch(IMAGE, value):
+                self._fault(f"{key}={value}", "must be an image with a tag, which is another than latest", key)
         else:
             self._fault(key, f"unknown setting{self._nearest(key)}")
 
@@ -215,8 +220,21 @@ class _Builder:
             if flag and not given and _FLAGS.get(str(fields["service_settings"].get(flag, "")).lower()):
                 self._fault(setting.name, f"is needed with {flag}=true", flag)
 
+    def _check_needed_services(self, fields: Mapping[str, Any]) -> None:
+        enabled = {
+            name.strip() for name in str(fields.get("services_enabled") or ",".join(DEFAULT_SERVICES)).split(",")
+        }
+        for setting in self.service_settings.values():
+            on = _FLAGS.get(str(fields["service_settings"].get(setting.name, "")).lower())
+            if setting.needs_service and on and setting.needs_service not in enabled:
+                message = f"needs the service {setting.needs_service}: add it to SERVICES_ENABLED"
+                self._fault(f"{setting.name}=true", message, setting.name)
+
     def _check_passwords(self, secrets: Mapping[str, str]) -> None:
         for name, value in secrets.items():
+            if len(value) < self.service_settings[name].min_length:
+                key = name if name in self.places else f"{name}{_FILE}"
+                self._fault(key, f"must have at least {self.service_settings[name].min_length} characters")
             if self.service_settings[name].htpasswd and len(value.encode()) > LONGEST_PASSWORD_BYTES:
                 key = name if name in self.places else f"{name}{_FILE}"
                 self._fault(key, f"is longer than {LONGEST_PASSWORD_BYTES} bytes, the most that bcrypt takes")
@@ -269,7 +287,12 @@ def typed_value(setting: SettingDescriptor, text: str) -> Scalar:
             raise ValueError(f"must be a whole number from {setting.minimum} on")
         return int(text)
     if setting.type == "subnet":
-        return str(ip_network(text))  # its own sentence says what is wrong
+        network = ip_network(text)  # its own sentence says what is wrong
+        if network.num_addresses < _LEAST_ADDRESSES:
+            raise ValueError(f"must hold at least {_LEAST_ADDRESSES} addresses (/29 or larger)")
+        return str(network)
+    if setting.pattern and text and not re.fullmatch(setting.pattern, text):
+        raise ValueError(f"must be {setting.form or f'of the form {setting.pattern}'}")
     if setting.choices and text not in setting.choices:
         raise ValueError(f"must be one of {', '.join(setting.choices)}")
     return text

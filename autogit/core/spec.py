@@ -243,7 +243,7 @@ def _secrets(
         file = ""
         if setting.htpasswd:
             file = str(paths.passwords / f"{setting.name}.v{version}.htpasswd")
-        elif setting.file and settings.runtime != "embedded":
+        elif setting.file:
             file = str(paths.secrets / descriptor.service / f"{setting.name}.v{version}")
         yield SecretSpec(
             name=setting.name,

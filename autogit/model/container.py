@@ -61,6 +61,7 @@ class ContainerSpec:
     cpus: float
     memory_bytes: int
     health: HealthCheck | None
+    local_image: bool = False
     user: str = ""
     read_only: bool = True
     cap_drop: tuple[str, ...] = ()

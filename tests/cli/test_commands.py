@@ -6,13 +6,15 @@ import json
 import re
 import socket
 import stat
+from pathlib import Path
 
 import pytest
+import yaml
 
 from autogit import __version__
 
 COMMANDS = (
-    "init", "up", "plan", "drift", "status", "down", "restart", "logs", "services", "config", "certs", "secrets",
+    "init", "up", "plan", "render", "drift", "status", "down", "restart", "logs", "services", "config", "certs", "secrets",
     "doctor", "version",
 )  # fmt: skip
 
@@ -292,6 +294,22 @@ class TestRender:
         )
         assert not (autogit.root / ".autogit").exists()
         assert not (autogit.root / "autogit.lock.json").exists()
+
+    def test_what_the_files_name_is_made_on_request_and_only_once(self, autogit, env):
+        env("RUNTIME=docker\nSERVICES_ENABLED=prometheus,meilisearch,api\n")
+        assert autogit("render", "--out", "out", "--with-secrets").code == 0
+        document = yaml.safe_load((autogit.root / "out" / "docker-compose.yml").read_text())
+        key = Path(document["secrets"]["MEILI_MASTER_KEY"]["file"])
+        assert len(key.read_text()) == 32
+        assert stat.S_IMODE(key.stat().st_mode) == 0o444
+        assert stat.S_IMODE(key.parents[1].stat().st_mode) == 0o700, "the folder around keeps others out"
+        mounts = [m["source"] for s in document["services"].values() for m in s.get("volumes", ())]
+        named = [Path(source) for source in mounts if source.startswith(str(autogit.root / ".autogit"))]
+        assert len(named) >= 2
+        assert all(path.exists() for path in named)
+        value, text = key.read_text(), (autogit.root / "out" / "docker-compose.yml").read_text()
+        assert autogit("render", "--out", "out", "--with-secrets").code == 0
+        assert (key.read_text(), (autogit.root / "out" / "docker-compose.yml").read_text()) == (value, text)
 
     def test_it_repeats_itself_and_leaves_what_is_not_its_own(self, autogit, env):
         env("SERVICES_ENABLED=api\n")

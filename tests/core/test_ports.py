@@ -83,3 +83,23 @@ def test_an_exhausted_pool_is_a_fault_of_the_pool(workbench):
     with pytest.raises(PortTakenError) as refused:
         workbench.spec(ENV + "PORT_POOL=30000-30001\n")
     assert [(f.place, f.message) for f in refused.value.faults] == [(".env line 2", "30000-30001 has no free port")]
+
+
+def test_in_containers_nobody_takes_the_ports_that_the_ingress_listens_on_for_itself(workbench):
+    with pytest.raises(PortTakenError) as refused:
+        workbench.spec("RUNTIME=docker\nSERVICES_ENABLED=gitlab\nHTTP_PORT=8082\nSSH_PORT=8083\n")
+    assert {f.subject: f.message for f in refused.value.faults} == {
+        "HTTP_PORT=8082": "is traefik's own port for ping",
+        "SSH_PORT=8083": "is traefik's own port for metrics",
+    }
+    workbench.facts = replace(workbench.facts, busy_ports={80: "apache2 (pid 1)"})
+    spec = workbench.spec("RUNTIME=docker\nSERVICES_ENABLED=api\nPORT_POOL=8082-8084\n")
+    assert spec.ports["traefik/http"] == 8084
+
+
+def test_a_published_port_that_moves_is_said_aloud(workbench):
+    workbench.facts = replace(workbench.facts, busy_ports={443: "apache2 (pid 1)"})
+    spec = workbench.spec("RUNTIME=docker\nSERVICES_ENABLED=api\n")
+    (note,) = [n for n in spec.notes if n.subject == "traefik/https"]
+    assert note.level == "warning"
+    assert note.message == f"port 443 is in use by apache2 (pid 1): {spec.ports['traefik/https']} is taken"

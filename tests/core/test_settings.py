@@ -225,3 +225,24 @@ def test_two_keys_that_mean_one_port_are_one_too_many(workbench):
     with pytest.raises(SettingsError) as refused:
         workbench.settings("PORT_API=20001\nPORT_API_HTTP=20002\n")
     assert refused.value.faults[0].message == "means the same as PORT_API: keep one of them"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("IMAGE_GITLAB=gitlab/gitlab-ce:latest", "must be an image with a tag"),
+        ("IMAGE_GITLAB=a b", "must be an image with a tag"),
+        ("PROMETHEUS_RETENTION=30", "must be a duration of Prometheus"),
+        ("GITLAB_ROOT_PASSWORD=short", "must have at least 8 characters"),
+        ("GITLAB_PROXY_SUBNET=10.0.0.0/30", "must hold at least 8 addresses"),
+        ("RUNNER_GITLAB_ADDRESS=foo bar", "must be an IP address or host-gateway"),
+        ("LOKI_RETENTION_DAYS=0", "must be a whole number from 1 on"),
+        ("GITLAB_PAGES=maybe", "must be true or false"),
+    ],
+)
+def test_what_a_product_would_refuse_at_its_start_is_a_fault_now(workbench, line, message):
+    with pytest.raises(SettingsError) as refused:
+        workbench.settings(f"\n{line}\n")
+    (fault,) = refused.value.faults
+    assert fault.place == ".env line 2"
+    assert message in fault.message

@@ -85,6 +85,9 @@ gitlab_pages['namespace_in_path'] = true
 gitlab_pages['access_control'] = true
 gitlab_pages['nginx']['listen_port'] = 8090
 gitlab_pages['nginx']['listen_https'] = false
+gitlab_pages['nginx']['real_ip_trusted_addresses'] = ['172.30.250.0/28']
+gitlab_pages['nginx']['real_ip_header'] = 'X-Forwarded-For'
+gitlab_pages['nginx']['real_ip_recursive'] = 'on'
 # Its default is 8090 too, which is nginx's here.
 gitlab_pages['listen_proxy'] = 'localhost:8091'
 gitlab_pages['internal_gitlab_server'] = 'http://localhost:80'
