@@ -14,8 +14,8 @@ import yaml
 from autogit import __version__
 
 COMMANDS = (
-    "init", "up", "plan", "render", "drift", "status", "down", "restart", "logs", "services", "config", "certs", "secrets",
-    "doctor", "version",
+    "init", "up", "plan", "render", "drift", "status", "down", "restart", "logs", "services", "config", "certs",
+    "secrets", "doctor", "version",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ def write_atomic(
     temporary: Path | None = None
     try:
         for folder in (path.parent, place):
-            folder.mkdir(mode=folder_mode, parents=True, exist_ok=True)
+            _make_folders(folder, folder_mode)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=place)
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
@@ -40,6 +40,13 @@ def write_atomic(
             f"cannot write {path}: {exc.strerror}",
             hint="free space or mend the permissions, then run the command again",
         ) from exc
+
+
+def _make_folders(folder: Path, mode: int) -> None:
+    """Make a folder and what is missing above it, all with the same mode: `parents=True` would open those above."""
+    if not folder.is_dir():
+        _make_folders(folder.parent, mode)
+        folder.mkdir(mode=mode, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
