@@ -220,6 +220,7 @@ def test_what_was_edited_while_up_worked_is_not_sealed(guarded):
 @pytest.mark.timeout(1800)
 def test_both_paths_agree_over_a_thousand_random_states(guarded, capsys):
     answered = _both_paths_agree(guarded, rounds=1000, seed=20261124)
+    assert answered > 100
     with capsys.disabled():
         print(f"\n1000 random states: the fast path answered {answered}, each time the full path had nothing to do")
 
