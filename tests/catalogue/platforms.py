@@ -1,7 +1,8 @@
-"""The platforms that the catalogue's tests render: both ingresses, both collectors, everything on, and the examples."""
+"""Platforms that the catalogue's tests render: everything on, with either collector, and each example; both ingresses."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -9,9 +10,20 @@ EXAMPLES = {
     p.parent.name: p.read_text() for p in sorted((ROOT / "examples").glob("*/.env")) if "docker" in p.read_text()
 }
 EVERYTHING = "gitlab,gitlab-runner,grafana,loki,tempo,prometheus,meilisearch,api,dcgm-exporter"
-PLATFORMS = {
-    f"{ingress}-{collector}": f"RUNTIME=docker\nINGRESS={ingress}\nLOG_COLLECTOR={collector}\n"
-    f"SERVICES_ENABLED={EVERYTHING}\nGITLAB_PAGES=true\nRUNNER_TOKEN=glrt-canary\n"
-    for ingress in ("traefik", "nginx")
+_WISHES = {
+    collector: f"RUNTIME=docker\nLOG_COLLECTOR={collector}\nSERVICES_ENABLED={EVERYTHING}\nGITLAB_PAGES=true\n"
+    "RUNNER_TOKEN=glrt-canary\n"
     for collector in ("alloy", "promtail")
 } | EXAMPLES
+
+
+def without(env, *keys):
+    """A `.env` text without some of its keys."""
+    return re.sub(rf"(?m)^({'|'.join(keys)})=.*\n", "", env)
+
+
+PLATFORMS = {
+    f"{ingress}-{name}": f"{without(env, 'INGRESS')}INGRESS={ingress}\n"
+    for name, env in _WISHES.items()
+    for ingress in ("traefik", "nginx")
+}

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from autogit.core.render import render
 from autogit.model.service import TIERS
 from autogit.providers.ssl.authority import Authority, private_pem
+from tests.catalogue.platforms import PLATFORMS, without
 from tests.conftest import Workbench
 from tests.tools import find_tool
 
@@ -817,6 +818,41 @@ def _as_rendered(stack, program, spec, prefix=()):
     port = spec.ports[f"{spec.ingress}/https"]
     process = stack.enter_context(_running(command, log, port, spec.paths.data / spec.ingress))
     return Ingress(spec, process, log, {"engine": engine, "names": names, "app/http": app})
+
+
+def _platform_of_the_catalogue(root, name, tier):
+    """The spec of one of the catalogue's platforms in a tier, with ports that are free right now."""
+    bench = Workbench(root)
+    bench.facts = replace(bench.facts, cpus=64, memory_bytes=256 * 1024**3)
+    env = without(PLATFORMS[name], "SIZE", "HTTP_PORT", "HTTPS_PORT", "SSH_PORT", "BIND_ADDRESS")
+    ports = dict(zip(("HTTP_PORT", "HTTPS_PORT", "SSH_PORT"), _ports(3), strict=True))
+    spec = bench.spec(f"{env}SIZE={tier}\n" + "".join(f"{key}={number}\n" for key, number in ports.items()))
+    _certificate(spec)
+    for secret in (secret for service in spec.services for secret in service.secrets if secret.htpasswd_user):
+        Path(secret.file).parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        _private(Path(secret.file), b"admin:" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)) + b"\n")
+    return spec
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", [name for name in PLATFORMS if name.startswith("nginx")])
+def test_nginx_takes_every_platform_of_the_catalogue(nginx, tmp_path, name, tier):
+    spec = _platform_of_the_catalogue(tmp_path, name, tier)
+    folder = _write(spec, _changed_for(spec, nginx)[1])
+    done = subprocess.run([*_command(spec, nginx, folder), "-t"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _complaints(done.stderr) == []
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", [name for name in PLATFORMS if name.startswith("traefik")])
+def test_traefik_starts_on_every_platform_of_the_catalogue_without_a_warning(traefik, tmp_path, name, tier):
+    spec = _platform_of_the_catalogue(tmp_path, name, tier)
+    with contextlib.ExitStack() as stack:
+        one = _as_rendered(stack, traefik, spec)
+        time.sleep(0.3)  # as above
+        assert one.ask(spec.routes[0].host, "/").status in (401, 404, 502), "its backend is not here"
+        assert _complaints(one.log.read_text()) == []
 
 
 def test_in_a_container_nginx_starts_without_its_backends_and_finds_them_when_they_come(nginx, tmp_path):
