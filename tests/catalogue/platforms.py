@@ -1,4 +1,4 @@
-"""Platforms that the catalogue's tests render: everything on, with either collector, and each example; both ingresses."""
+"""Platforms that tests render: everything with either log collector, and each example, on both ingresses."""
 
 from __future__ import annotations
 
