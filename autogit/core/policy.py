@@ -24,7 +24,10 @@ def policy_notes(spec: PlatformSpec) -> Iterator[Note]:
         reasons = service.descriptor.runs.container.exceptions
         for rule, sentence in breaches(spec, service.container):
             if rule not in reasons:
-                yield Note("warning", service.name, f"{sentence}, and its descriptor does not say why ({rule.value})")
+                message = f"{sentence}, and its descriptor does not say why ({rule.value})"
+                yield Note(
+                    "warning", service.name, message, "change it, or say why under exceptions in its service.yml"
+                )
 
 
 def breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[PolicyRule, str]]:

@@ -11,6 +11,8 @@ from autogit.model.plan import Note
 from autogit.model.service import PortDescriptor, ServiceDescriptor
 from autogit.model.settings import Settings
 
+_OTHER_PORT = "end that process, or name another port in .env"
+
 
 def allocate_ports(
     descriptors: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts, lockfile: Lockfile
@@ -100,7 +102,9 @@ class _Allocation:
             return
         if number in self.facts.busy_ports:
             holder = self.facts.busy_ports[number] or "another process"
-            self.notes.append(Note("warning", address, f"port {number} is now held by {holder}: another one is taken"))
+            self.notes.append(
+                Note("warning", address, f"port {number} is now held by {holder}: another one is taken", _OTHER_PORT)
+            )
             return
         self.ports[address] = number
 
@@ -122,7 +126,7 @@ class _Allocation:
         if preferred and (port.published or port.via_ingress):
             holder = self.facts.busy_ports.get(preferred) or "another service of this platform"
             message = f"port {preferred} is in use by {holder}: {number} is taken"
-            self.notes.append(Note("warning", address, message))
+            self.notes.append(Note("warning", address, message, _OTHER_PORT))
         return number
 
     def _free(self) -> Iterator[int]:

@@ -162,7 +162,7 @@ def _end_of_life_notes(settings: Settings, catalogue: Catalogue, chosen: Iterabl
     for name in dict.fromkeys([*chosen, settings.ingress, settings.log_collector]):
         entry = catalogue.find(name)
         if entry and entry.descriptor.end_of_life:
-            yield Note("warning", name, entry.descriptor.end_of_life)
+            yield Note("warning", name, entry.descriptor.end_of_life, "change the setting in .env that chose it")
 
 
 def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts: HostFacts) -> Iterator[Note]:
@@ -181,7 +181,10 @@ def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts:
             hint=f"set SIZE={fitting}" if fitting else "take services out of SERVICES_ENABLED",
         )
     over = cpus > facts.cpus
-    yield Note("warning" if over else "info", "size", words + (": it will be slow under load" if over else ""))
+    if over:
+        yield Note("warning", "size", f"{words}: it will be slow under load", "choose a smaller SIZE")
+    else:
+        yield Note("info", "size", words)
 
 
 def _docker_socket(settings: Settings) -> str:

@@ -61,11 +61,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence a reader of the plan must see: something unavailable here, at its end of life, or too large."""
+    """A sentence a reader of the plan must see: something unavailable here, at its end of life, or too large.
 
-    level: str  # "info" or "warning"
+    `level` is "info" or "warning"; a warning has a way out, `fix`.
+    """
+
+    level: str
     subject: str
     message: str
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ async def _platform(project: Project) -> list[FindingView]:
             check=note.subject,
             level="warning" if note.level == "warning" else "ok",
             message=note.message,
-            fix="choose a smaller SIZE" if note.level == "warning" and note.subject == "size" else "",
+            fix=note.fix,
         )
         for note in prepared.spec.notes
     ]

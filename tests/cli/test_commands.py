@@ -249,6 +249,13 @@ class TestDoctor:
         text = autogit("doctor").out
         assert re.search(r"^ok +lockfile: 0 resources", text, re.MULTILINE)
 
+    def test_every_warning_of_the_plan_has_its_fix_here(self, autogit, env):
+        env("SERVICES_ENABLED=api\nLOG_COLLECTOR=promtail\n")
+        findings = json.loads(autogit("doctor", "--format", "json").out)["findings"]
+        warned = {f["check"]: f["fix"] for f in findings if f["level"] == "warning"}
+        assert warned["promtail"] == "change the setting in .env that chose it"
+        assert all(warned.values())
+
     def test_a_broken_env_stops_none_of_the_other_checks(self, autogit, env):
         env("SIZE=x\nNOPE=1\n")
         done = autogit("doctor")
