@@ -16,7 +16,7 @@ from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.settings import load_settings
 from autogit.core.spec import build_spec
-from autogit.core.store import LockfileStore, Recorder
+from autogit.core.store import Recorder
 from autogit.errors import ApplyError, UsageError
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
@@ -25,6 +25,7 @@ from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
 from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store
+from autogit.operations.seal import break_seal
 from autogit.providers.base import ProviderContext, Reconciler
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.secrets import Secrets
@@ -63,7 +64,7 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
     if with_secrets:
         async with apply_lock(paths.apply_lock, "render --with-secrets"):
             spec, tree, lockfile = build()
-            await _make_named(desired_resources(spec, tree), lockfile, (secrets, issuer), lockfile_store(paths))
+            await _make_named(paths, desired_resources(spec, tree), lockfile, (secrets, issuer))
     for path, file in tree.files.items():
         write_atomic(out / path, file.text.encode(), 0o644, folder_mode=0o755)
     return RenderView(
@@ -75,13 +76,18 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
 
 
 async def _make_named(
-    desired: Sequence[Resource], lockfile: Lockfile, providers: Sequence[Reconciler], store: LockfileStore
+    paths: ProjectPaths, desired: Sequence[Resource], lockfile: Lockfile, providers: Sequence[Reconciler]
 ) -> None:
     """Make what the files name and do not hold: plan and apply, for these kinds alone."""
     kinds = {kind for provider in providers for kind in provider.kinds}
     wishes = normalise([r for r in desired if r.address.kind in kinds], providers)
     own = replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind in kinds})
     plan = make_plan(wishes, await observe(providers, wishes, lockfile), own)
+    if not plan.pending:
+        return
+    break_seal(paths)
+    store = lockfile_store(paths)
+    store.keep_previous()
     recorder = Recorder(store, lockfile)
     recorder.begin(plan.pending, ports=lockfile.ports)
     result = await apply_plan(plan, providers, recorder, lambda _outcome: None)

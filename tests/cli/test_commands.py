@@ -314,9 +314,11 @@ class TestRender:
         named = [Path(source) for source in mounts if source.startswith(str(autogit.root / ".autogit"))]
         assert len(named) >= 2
         assert all(path.exists() for path in named)
-        value, text = key.read_text(), (autogit.root / "out" / "docker-compose.yml").read_text()
+        kept = [key, autogit.root / "out" / "docker-compose.yml", autogit.root / "autogit.lock.json"]
+        before = [path.read_text() for path in kept]
         assert autogit("render", "--out", "out", "--with-secrets").code == 0
-        assert (key.read_text(), (autogit.root / "out" / "docker-compose.yml").read_text()) == (value, text)
+        assert [path.read_text() for path in kept] == before
+        assert before[0] not in before[1] + before[2]
 
     def test_it_repeats_itself_and_leaves_what_is_not_its_own(self, autogit, env):
         env("SERVICES_ENABLED=api\n")
