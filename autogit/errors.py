@@ -170,6 +170,13 @@ class OwnershipError(PlanError):
     code = "ownership"
 
 
+class BlockedError(PlanError):
+    """Something stands in the way of the plan; all of it is listed, nothing was changed."""
+
+    code = "blocked"
+    exit_code = 2
+
+
 class ApplyError(AutogitError):
     """Applying a plan failed."""
 

@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
         """Restart services."""
-        from autogit.operations import platform
+        from autogit.operations import lifecycle
 
-        work = platform.restart(
+        work = lifecycle.restart(
             context.open_project(), services or (), lock_wait_seconds=lock_wait, on_event=context.on_event
         )
         messages = context.perform(work)

@@ -269,7 +269,7 @@ def _clashing_ports(entries: Iterable[CatalogueEntry]) -> Iterator[Fault]:
 
 def _every_dependency(descriptor: ServiceDescriptor) -> set[str]:
     run = descriptor.runs.container
-    return {*descriptor.dependencies, *(run.dependencies if run else ())}
+    return {*descriptor.dependencies, *((*run.dependencies, *run.companions) if run else ())}
 
 
 def _check_circles(entries: Mapping[str, CatalogueEntry]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from autogit.core.containers import MANAGED, container_labels
 from autogit.model.container import ContainerSpec, Mount
-from autogit.model.spec import PlatformSpec
+from autogit.model.spec import PlatformSpec, RenderedFile
 
 COMPOSE_FILE = "docker-compose.yml"
 _HEAD = """\
@@ -21,21 +22,22 @@ _HEAD = """\
 _LOGGING = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
 
-def compose_text(spec: PlatformSpec) -> str:
-    """Return the text of docker-compose.yml."""
-    return _HEAD + dump_yaml(_escaped(compose_document(spec)))
+def compose_text(spec: PlatformSpec, files: Mapping[str, RenderedFile]) -> str:
+    """Return the text of docker-compose.yml; `files` are the others, whose digests containers carry."""
+    return _HEAD + dump_yaml(_escaped(compose_document(spec, files)))
 
 
-def compose_document(spec: PlatformSpec) -> dict[str, Any]:
+def compose_document(spec: PlatformSpec, files: Mapping[str, RenderedFile]) -> dict[str, Any]:
     """Return the document before escaping: services, networks, volumes and secrets by name."""
+    labels = {service.name: container_labels(service, files) for service in spec.running}
     containers = [service.container for service in spec.running if service.container]
     volumes = sorted({m.source for c in containers for m in c.mounts if m.kind == "volume"})
     secrets = {name: file for c in containers for name, file in c.secrets.items()}
     document: dict[str, Any] = {
         "name": spec.project,
-        "services": {c.service: _service(c) for c in containers},
+        "services": {c.service: _service(c, labels[c.service]) for c in containers},
         "networks": {n.name: _network(n.internal, n.subnet) for n in spec.networks},
-        "volumes": {name: {"labels": _labels()} for name in volumes},
+        "volumes": {name: {"labels": dict(MANAGED)} for name in volumes},
         "secrets": {name: {"file": file} for name, file in sorted(secrets.items())},
     }
     return {key: value for key, value in document.items() if value}
@@ -57,7 +59,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
-def _service(c: ContainerSpec) -> dict[str, Any]:
+def _service(c: ContainerSpec, labels: Mapping[str, str]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "image": c.image,
         "pull_policy": "never" if c.local_image else "",
@@ -88,7 +90,7 @@ def _service(c: ContainerSpec) -> dict[str, Any]:
         "pid": c.pid,
         "restart": "unless-stopped",
         "logging": _LOGGING,
-        "labels": _labels(),
+        "labels": dict(labels),
         "deploy": {"resources": _resources(c)},
     }
     return {key: value for key, value in body.items() if value not in ("", [], {}, 0, False, None)}
@@ -132,14 +134,10 @@ def _resources(c: ContainerSpec) -> dict[str, Any]:
 
 
 def _network(internal: bool, subnet: str) -> dict[str, Any]:  # noqa: FBT001 - the two facts of a network
-    body: dict[str, Any] = {"internal": internal, "labels": _labels()}
+    body: dict[str, Any] = {"internal": internal, "labels": dict(MANAGED)}
     if subnet:
         body["ipam"] = {"config": [{"subnet": subnet}]}
     return body
-
-
-def _labels() -> dict[str, str]:
-    return {"autogit.managed": "true"}
 
 
 def _escaped(value: Any) -> Any:

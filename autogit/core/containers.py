@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from autogit.core.context import PASSWORDS_DIR, container_config_dir, container_port, tcp_ports, template_context
 from autogit.core.templating import fill_text
 from autogit.model.container import ContainerSpec, Mount, NetworkSpec, PublishedPort
-from autogit.model.service import ContainerRun
-from autogit.model.spec import PlatformSpec, ServiceSpec
+from autogit.model.resource import digest
+from autogit.model.service import ContainerRun, OnChange
+from autogit.model.spec import PlatformSpec, RenderedFile, ServiceSpec
 
 _OPEN_NETWORKS = frozenset({"edge", "egress"})
 """Networks that are not internal: ports are published on the one, the other is the way out."""
@@ -26,7 +28,7 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
 
     return ContainerSpec(
         service=service.name,
-        image=spec.settings.get(f"IMAGE_{service.name.upper().replace('-', '_')}") or service.descriptor.image or "",
+        image=service.image.reference if service.image else "",
         command=tuple(fill("command", text) for text in run.command),
         entrypoint=tuple(fill("entrypoint", text) for text in run.entrypoint),
         environment={name: fill(name, text) for name, text in run.environment.items()},
@@ -38,7 +40,7 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
         cpus=service.size.cpus if service.size else 0,
         memory_bytes=service.size.memory_bytes if service.size else 0,
         health=run.health,
-        local_image=run.local_image,
+        local_image=bool(service.image and service.image.local),
         user=fill("user", run.user or ""),
         read_only=run.read_only,
         cap_drop=run.cap_drop,
@@ -55,6 +57,40 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
         pid=run.pid or "",
         gpus=str(run.gpus or ""),
     )
+
+
+MANAGED = {"autogit.managed": "true"}
+"""The label of everything that AutoGit makes on an engine."""
+
+
+def container_labels(service: ServiceSpec, files: Mapping[str, RenderedFile]) -> dict[str, str]:
+    """Return a container's labels: ours, and digests of its definition and of the files that it reads.
+
+    A container that somebody starts by hand from the rendered Compose file carries them too: so it can be taken over.
+    """
+    if service.container is None:
+        return dict(MANAGED)
+    health = service.container.health
+    definition = {**asdict(service.container), "health": health.model_dump() if health else None}
+    return {
+        **MANAGED,
+        "autogit.hash": digest(definition)[:12],
+        "autogit.config": _digest_of(files, files_read(service, files, reload=False)),
+        "autogit.reload": _digest_of(files, files_read(service, files, reload=True)),
+    }
+
+
+def files_read(service: ServiceSpec, files: Mapping[str, RenderedFile], *, reload: bool) -> tuple[str, ...]:
+    """Return the rendered files that a container must be told of: by its reload signal, or else by a restart."""
+    run = service.descriptor.runs.container
+    signal = bool(run and run.reload_signal)
+    own = ((path, file.on_change) for path, file in files.items() if file.service == service.name)
+    told = {path: change == OnChange.RELOAD and signal for path, change in own if change != OnChange.WATCHED}
+    return tuple(path for path, by_signal in told.items() if by_signal is reload)
+
+
+def _digest_of(files: Mapping[str, RenderedFile], paths: Sequence[str]) -> str:
+    return digest({path: files[path].text for path in paths})[:12] if paths else ""
 
 
 def build_networks(spec: PlatformSpec) -> tuple[NetworkSpec, ...]:

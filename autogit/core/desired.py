@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from autogit.core.containers import container_labels, files_read
+from autogit.model.container import ContainerSpec, ImageSpec
 from autogit.model.resource import Address, Resource, Value, digest
 from autogit.model.service import OnChange
-from autogit.model.spec import PlatformSpec, ProcessPayload, RenderedTree, SecretSpec, ServiceSpec
+from autogit.model.spec import (
+    ContainerPayload,
+    PlatformSpec,
+    ProcessPayload,
+    RenderedTree,
+    SecretSpec,
+    ServiceSpec,
+)
 
-_NO_REPLACE: frozenset[str] = frozenset()
+_NEW_CONTAINER = frozenset({"hash", "image", "image_id", "content", "command", "environment", "ports"})
+"""What cannot be changed in a container that exists."""
 
 
 def desired_resources(spec: PlatformSpec, tree: RenderedTree) -> list[Resource]:
@@ -20,7 +30,80 @@ def desired_resources(spec: PlatformSpec, tree: RenderedTree) -> list[Resource]:
         _certificate(spec),
         *_files(spec, tree),
         *(_process(service, spec, tree) for service in spec.running if service.program),
+        *(_in_containers(spec, tree) if spec.in_containers else ()),
     ]
+
+
+def _in_containers(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:
+    for network in spec.networks:
+        yield Resource(
+            Address("network", network.name),
+            {"name": f"{spec.project}_{network.name}", "internal": network.internal, "subnet": network.subnet},
+            replace_on=frozenset({"name", "internal", "subnet"}),
+        )
+    for volume in sorted(
+        {m.source for s in spec.running if s.container for m in s.container.mounts if m.kind == "volume"}
+    ):
+        yield Resource(Address("volume", volume), {"name": f"{spec.project}_{volume}"})
+    for service in spec.running:
+        if service.container and service.image:
+            yield _image(service.name, service.image)
+            yield _container(service, service.container, service.image, spec, tree)
+
+
+def _image(service: str, image: ImageSpec) -> Resource:
+    """Leave out what is not known before it is pulled or built: whatever comes is written down."""
+    attributes: dict[str, Value] = {"reference": image.reference, "origin": image.origin}
+    attributes |= {"content": image.content} if image.local else {"id": image.id} if image.id else {}
+    return Resource(Address("image", service), attributes, payload=image)
+
+
+def _container(
+    service: ServiceSpec, container: ContainerSpec, image: ImageSpec, spec: PlatformSpec, tree: RenderedTree
+) -> Resource:
+    labels = container_labels(service, tree.files)
+    run = service.descriptor.runs.container
+    payload = ContainerPayload(
+        project=spec.project,
+        rendered=str(spec.paths.rendered),
+        container=replace(container, labels=labels),
+        image=image,
+        config_files=tuple(Address("file", path) for path in files_read(service, tree.files, reload=False)),
+        reload_signal=f"SIG{run.reload_signal}" if run and run.reload_signal else "",
+        ready_timeout_seconds=run.ready_timeout_seconds if run else 0,
+        beside=not container.ports and all(mount.read_only for mount in container.mounts),
+    )
+    attributes: dict[str, Value] = {
+        "name": f"{spec.project}-{service.name}-1",
+        "hash": labels["autogit.hash"],
+        "image": image.reference,
+        "command": (*container.entrypoint, *container.command),
+        "environment": tuple(f"{name}={value}" for name, value in sorted(container.environment.items())),
+        "ports": tuple(sorted(f"{p.host_address}:{p.host_port}->{p.container_port}" for p in container.ports)),
+        "networks": tuple(" ".join((name, *aliases)) for name, aliases in sorted(container.networks.items())),
+        "memory_bytes": container.memory_bytes,
+        "cpus": container.cpus,
+        "config": labels["autogit.config"],
+        "reload": labels["autogit.reload"],
+        "state": "running",
+        "copies": 1,
+    }
+    attributes |= {"content": image.content} if image.local else {"image_id": image.id} if image.id else {}
+    return Resource(
+        Address("container", service.name),
+        attributes,
+        depends_on=(
+            Address("certificate", spec.certificate.name),
+            Address("image", service.name),
+            *(Address("secret", s.name) for s in service.secrets),
+            *(Address("file", path) for path, file in tree.files.items() if file.service == service.name),
+            *(Address("network", name) for name in container.networks),
+            *(Address("volume", mount.source) for mount in container.mounts if mount.kind == "volume"),
+            *(Address("container", name) for name in container.depends_on),
+        ),
+        payload=payload,
+        replace_on=_NEW_CONTAINER,
+    )
 
 
 def _secret(secret: SecretSpec) -> Resource:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from autogit.model.host import CertificateFacts, HostFacts
+from autogit.model.host import CertificateFacts, EngineFacts, HostFacts
 
 
 def gather_host_facts(
@@ -33,6 +34,18 @@ def gather_host_facts(
         busy_ports=listening_ports(own_pids),
         certificates=certificates,
         secret_fingerprints=secret_fingerprints,
+    )
+
+
+def with_engine(facts: HostFacts, engine: EngineFacts) -> HostFacts:
+    """Return the facts of a host whose services run in an engine: its measures, and whose its ports are."""
+    busy = {port: holder for port, holder in facts.busy_ports.items() if port not in engine.own_ports}
+    return replace(
+        facts,
+        cpus=engine.cpus or facts.cpus,
+        memory_bytes=engine.memory_bytes or facts.memory_bytes,
+        busy_ports={**busy, **engine.other_ports},
+        engine=engine,
     )
 
 

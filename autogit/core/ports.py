@@ -112,9 +112,9 @@ class _Allocation:
         preferred = port.embedded_preferred if self.settings.runtime == "embedded" else port.preferred
         if preferred and self._is_free(preferred):
             return preferred
-        if preferred and self.settings.port_allocation == "fixed":
+        if preferred and self.settings.port_allocation == "explicit":
             holder = self.facts.busy_ports.get(preferred) or "another service"
-            self.faults.append(Fault("PORT_ALLOCATION=fixed", f"{address}={preferred}", f"is in use by {holder}"))
+            self.faults.append(Fault("PORT_ALLOCATION=explicit", f"{address}={preferred}", f"is in use by {holder}"))
             return preferred
         number = next(self._free(), None)
         if number is None:

@@ -10,11 +10,13 @@ from autogit.core.apply import OnOutcome, apply_plan
 from autogit.core.catalogue import Catalogue
 from autogit.core.desired import desired_resources
 from autogit.core.explain import Rebuild, changed_settings, describe_setting, explainer
-from autogit.core.observe import normalise, observe
+from autogit.core.images import Relock, check_upgrades, keep_locks
+from autogit.core.observe import normalise, observe, providers_by_kind
 from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.spec import build_spec
 from autogit.core.store import LockfileStore, Recorder
+from autogit.errors import Fault, UnsupportedError
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
 from autogit.model.plan import ApplyResult, Plan, Policy
@@ -62,14 +64,15 @@ class Prepared:
     changed_settings: Mapping[str, tuple[str, str]]
 
 
-async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
-    """Read the world and make the plan; changes nothing."""
+async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock = keep_locks) -> Prepared:
+    """Read the world and make the plan; changes nothing. `relock` says which images it is held to."""
     lockfile = engine.store.load()
+    _check_same_runtime(lockfile, engine)
     facts = await engine.gather_facts()
     literals = load_literals(engine.paths.overrides / "files")
 
     def build(settings: Settings, facts: HostFacts) -> tuple[PlatformSpec, RenderedTree, list[Resource]]:
-        spec = build_spec(settings, engine.catalogue, facts, lockfile, engine.paths)
+        spec = build_spec(settings, engine.catalogue, facts, relock(lockfile), engine.paths)
         tree = render(spec, literals)
         return spec, tree, normalise(desired_resources(spec, tree), engine.providers)
 
@@ -80,6 +83,7 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
         return wished(engine.former_settings(key, old), facts)
 
     spec, tree, desired = build(engine.settings, facts)
+    check_upgrades(spec, lockfile)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
     causes: dict[str, Rebuild] = {}
@@ -87,7 +91,8 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC) -> Prepared:
         causes[describe_setting(key, old, new)] = partial(without, key, old)
     for cause, former in _former_facts(facts, lockfile, spec).items():
         causes[cause] = partial(wished, engine.settings, former)
-    plan = make_plan(desired, state, lockfile, policy, explain=explainer(desired, causes), notes=spec.notes)
+    held = _held(lockfile, engine.providers)
+    plan = make_plan(desired, state, held, policy, explain=explainer(desired, causes), notes=spec.notes)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
 
 
@@ -106,7 +111,7 @@ async def carry_out(  # noqa: PLR0913 - what is applied, how it is shown and how
     """
     recorder = Recorder(engine.store, prepared.lockfile, engine.clock)
     recorder.adopt(prepared.plan.changes)
-    recorder.begin(plan.pending, ports=prepared.spec.ports)
+    recorder.begin(plan.pending, ports=prepared.spec.ports, engine=engine_record(prepared.facts))
     result = await apply_plan(plan, engine.providers, recorder, on_outcome)
     problems = await verify(result, recorder)
     whole = not result.failed and not result.skipped and plan is prepared.plan
@@ -120,9 +125,41 @@ def record_in_sync(engine: Engine, prepared: Prepared) -> Lockfile:
     recorder = Recorder(engine.store, prepared.lockfile, engine.clock)
     recorder.adopt(prepared.plan.changes)
     known = recorder.lockfile
-    if dict(known.settings) != dict(prepared.spec.settings) or dict(known.ports) != dict(prepared.spec.ports):
-        return engine.store.save(replace(known, settings=prepared.spec.settings, ports=prepared.spec.ports))
-    return known
+    true = replace(
+        known, settings=prepared.spec.settings, ports=prepared.spec.ports, engine=engine_record(prepared.facts)
+    )
+    return engine.store.save(true) if true != known else known
+
+
+def _held(lockfile: Lockfile, providers: Sequence[Reconciler]) -> Lockfile:
+    """Leave out what no provider of this runtime holds: another one's volumes and images stay as they are."""
+    kinds = set(providers_by_kind(providers))
+    return replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind in kinds})
+
+
+def _check_same_runtime(lockfile: Lockfile, engine: Engine) -> None:
+    kinds = set(providers_by_kind(engine.providers))
+    left = {a.kind for a in lockfile.entries if a.kind in ("process", "container")} - kinds
+    if left:
+        raise UnsupportedError(
+            f"{engine.settings.source_of('RUNTIME')}: RUNTIME is {engine.settings.runtime} now, and what ran before "
+            "in another runtime is still recorded",
+            hint="autogit down stops that first (volumes and data stay); then autogit up",
+        )
+
+
+def engine_record(facts: HostFacts) -> dict[str, str]:
+    """Return what the lockfile keeps of the container engine."""
+    return {"api": facts.engine.api_version} if facts.engine else {}
+
+
+async def find_obstacles(engine: Engine, plan: Plan) -> list[Fault]:
+    """Ask each provider what stands in the way of its part of a plan."""
+    found: list[Fault] = []
+    for provider in engine.providers:
+        part = [change for change in plan.pending if change.address.kind in provider.kinds]
+        found += await provider.check(part) if part else ()
+    return found
 
 
 def _former_facts(facts: HostFacts, lockfile: Lockfile, spec: PlatformSpec) -> dict[str, HostFacts]:

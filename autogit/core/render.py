@@ -29,14 +29,14 @@ def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> Ren
         for config in service.descriptor.config:
             path = f"{service.name}/{config.path}"
             files[path] = RenderedFile(service.name, _file(spec, service, config.path), config.on_change.value)
-    if spec.in_containers:
-        files[COMPOSE_FILE] = RenderedFile("", compose_text(spec), OnChange.WATCHED.value)
     known = {s.name for s in spec.running}
     for path, text in (literals or {}).items():
         owner = path.partition("/")[0]
         if owner in known:
             on_change = files[path].on_change if path in files else OnChange.RESTART.value
             files[path] = RenderedFile(owner, text, on_change)
+    if spec.in_containers:
+        files[COMPOSE_FILE] = RenderedFile("", compose_text(spec, files), OnChange.WATCHED.value)
     return RenderedTree(dict(sorted(files.items())))
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from autogit.core.catalogue import Catalogue
 from autogit.core.containers import build_container, build_networks
 from autogit.core.context import PASSWORDS_DIR
+from autogit.core.images import build_image, image_notes
 from autogit.core.policy import policy_notes
 from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
@@ -26,9 +27,10 @@ from autogit.model.settings import Settings
 from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
 
 _LOOPBACK = "127.0.0.1"
+_DOCKER_ROOT = "/var/lib/docker"
 _NO_CONTAINERS = "it is a container image and needs a Docker Engine"
 _DESCRIBED = {"RUNTIME": ("embedded", "docker"), "INGRESS": ("traefik", "nginx"), "CERT_ISSUER": ("local",)}
-_CARRIED_OUT = {"RUNTIME": ("embedded",), "INGRESS": ("traefik",)}
+_CARRIED_OUT = {"INGRESS": ("traefik",)}
 
 
 def build_spec(
@@ -49,6 +51,7 @@ def build_spec(
         replace(
             _service(entry, missing[entry.descriptor.service], ports, settings),
             secrets=tuple(_secrets(entry.descriptor, settings, facts, lockfile, paths)),
+            image=build_image(entry.descriptor, settings, facts.engine, lockfile),
             needed_by=needed_by,
         )
         for entry, needed_by in chosen
@@ -61,6 +64,7 @@ def build_spec(
         ingress=settings.ingress,
         owner=facts.owner,
         docker_socket=_docker_socket(settings),
+        docker_root=(facts.engine.root_dir if facts.engine else "") or _DOCKER_ROOT,
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
@@ -71,6 +75,7 @@ def build_spec(
         notes=(
             *notes,
             *port_notes,
+            *_engine_notes(services, facts),
             *_availability_notes(services),
             *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
         ),
@@ -103,6 +108,11 @@ def dependencies_of(descriptor: ServiceDescriptor, settings: Settings) -> tuple[
     return tuple(dict.fromkeys(roles.get(name, name) for name in names))
 
 
+def _companions_of(descriptor: ServiceDescriptor, settings: Settings) -> tuple[str, ...]:
+    run = descriptor.runs.container
+    return run.companions if run and settings.runtime != "embedded" else ()
+
+
 def _chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[CatalogueEntry, tuple[str, ...]]]:
     """Return ingress, listed services and what they need, dependencies first; each with who brought it along."""
     needed_by: dict[str, set[str]] = {settings.ingress: set()}
@@ -112,7 +122,8 @@ def _chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[Cat
     graph: dict[str, Sequence[str]] = {}
     while queue:
         name = queue.pop()
-        graph[name] = sorted(dependencies_of(catalogue.get(name).descriptor, settings))
+        descriptor = catalogue.get(name).descriptor
+        graph[name] = sorted({*dependencies_of(descriptor, settings), *_companions_of(descriptor, settings)})
         for dependency in graph[name]:
             if dependency not in needed_by:
                 needed_by[dependency] = set()
@@ -185,6 +196,15 @@ def _size_notes(running: Sequence[ServiceDescriptor], settings: Settings, facts:
         yield Note("warning", "size", f"{words}: it will be slow under load", "choose a smaller SIZE")
     else:
         yield Note("info", "size", words)
+
+
+def _engine_notes(services: Sequence[ServiceSpec], facts: HostFacts) -> Iterator[Note]:
+    """Tell what does not work on this engine, and which tags have moved on."""
+    if facts.engine is None:
+        return
+    for limit in facts.engine.limits:
+        yield Note("warning", "engine", limit, "docs/how-to/exposure.md tells what works where")
+    yield from image_notes({s.name: s.image for s in services if s.image and not s.unavailable}, facts.engine)
 
 
 def _docker_socket(settings: Settings) -> str:

@@ -89,6 +89,7 @@ def dump_lockfile(lockfile: Lockfile) -> str:
         "settings": dict(lockfile.settings),
         "ports": dict(lockfile.ports),
         "last_apply": dict(lockfile.last_apply),
+        **({"engine": dict(lockfile.engine)} if lockfile.engine else {}),
         "resources": {str(a): _dump_entry(e) for a, e in sorted(lockfile.entries.items())},
     }
     return json.dumps({**body, "digest": digest(body)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -120,6 +121,7 @@ def _parse_body(body: Mapping[str, Any]) -> Lockfile:
         settings=body["settings"],
         ports={k: int(v) for k, v in body["ports"].items()},
         last_apply=body["last_apply"],
+        engine=body.get("engine", {}),
         entries={a: _parse_entry(a, e) for text, e in body["resources"].items() for a in [Address.parse(text)]},
     )
 
@@ -156,7 +158,9 @@ class Recorder:
         self.clock = clock
         self.before = lockfile
 
-    def begin(self, changes: Iterable[Change], *, ports: Mapping[str, int]) -> None:
+    def begin(
+        self, changes: Iterable[Change], *, ports: Mapping[str, int], engine: Mapping[str, str] | None = None
+    ) -> None:
         """Write down what is about to be made, so that a killed run's remains are known to be ours."""
         entries = dict(self.lockfile.entries)
         for change in changes:
@@ -164,7 +168,7 @@ class Recorder:
                 known = entries.get(change.address) or LockEntry(change.address, {})
                 entries[change.address] = replace(known, intended=intent(change.after))
         # Settings are recorded at the end only: until then the reasons for what is left to do must stay visible.
-        self._save(replace(self.lockfile, entries=entries, ports=dict(ports)))
+        self._save(replace(self.lockfile, entries=entries, ports=dict(ports), engine=dict(engine or {})))
 
     def adopt(self, changes: Iterable[Change]) -> None:
         """Record resources that are already as wished and that the lockfile does not know, or knew otherwise."""
@@ -197,8 +201,9 @@ class Recorder:
     def put_back(self, restored: Iterable[Address]) -> None:
         """Record that these were undone: what was true before this run is true again."""
         former = {a: self.before.entries[a] for a in restored if a in self.before.entries}
-        if former:
-            self._save(replace(self.lockfile, entries={**self.lockfile.entries, **former}))
+        entries = {**self.lockfile.entries, **former}
+        if entries != self.lockfile.entries:
+            self._save(replace(self.lockfile, entries=entries))
 
     def _entry(self, change: Change, attributes: Mapping[str, Value], known: LockEntry | None) -> LockEntry:
         recorded = {k: v for k, v in attributes.items() if k not in _UNRECORDED}

@@ -41,6 +41,23 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """The image of a service: what is wanted and why just that one.
+
+    `origin` says who chose `reference`: the `catalogue`, a `setting` of `.env` or `deploy`. `id` is the one that this
+    platform is held to ("" where nothing is known yet), `digest` what a registry knows that id by. A `local` image is
+    made here from AutoGit itself; `content` is what it is made of.
+    """
+
+    reference: str
+    origin: str
+    id: str = ""
+    digest: str = ""
+    content: str = ""
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container. `networks` maps each network to the further names it is known by there.
 

@@ -24,13 +24,50 @@ class CertificateFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """An image that the engine has: its id, the digest that a registry knows it by ("" for a local one).
+
+    `architecture` is in Docker's words (`amd64`), `content` the digest of what AutoGit built it from ("" for others').
+    """
+
+    id: str
+    digest: str = ""
+    architecture: str = ""
+    content: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What a container engine says of itself; sizes are bytes.
+
+    `api_version` is the one agreed on, `root_dir` where it keeps its data. `images` maps a reference or an id to what the engine has (absent: not there),
+    `content` is what AutoGit's own image would be built from now. `own_ports` are published by this project's
+    containers, `other_ports` maps a port that another container publishes to its name. `limits` are sentences on what
+    does not work on this engine (rootless, another machine).
+    """
+
+    api_version: str
+    version: str = ""
+    architecture: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    gpus: bool = False
+    root_dir: str = ""
+    images: Mapping[str, ImageFacts] = field(default_factory=dict)
+    content: str = ""
+    own_ports: frozenset[int] = frozenset()
+    other_ports: Mapping[int, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Host measures and finds that the spec is built with.
 
     `owner` is the user and group who run AutoGit (`uid:gid`), to whom its files belong. `executables` maps a program's
     name to its absolute path (absent: not found). `busy_ports` maps a listening TCP port to the process that holds it
     (`nginx (pid 812)`; "" where it cannot be told), ours excluded. `secret_fingerprints` maps a secret's name to the
-    keyed digest of the value wanted now (absent: none yet).
+    keyed digest of the value wanted now (absent: none yet). `engine` is what services run in (None: no containers).
     """
 
     owner: str = "0:0"
@@ -41,3 +78,4 @@ class HostFacts:
     busy_ports: Mapping[int, str] = field(default_factory=dict)
     certificates: Mapping[str, CertificateFacts] = field(default_factory=dict)
     secret_fingerprints: Mapping[str, str] = field(default_factory=dict)
+    engine: EngineFacts | None = None

@@ -30,7 +30,8 @@ class Lockfile:
     """Everything recorded of a project. `serial` grows by one with each write.
 
     `settings` are the effective non-secret settings of the last apply, `ports` the host ports that were chosen
-    (`service/port name` -> number), `last_apply` who applied what, when and with which end.
+    (`service/port name` -> number), `last_apply` who applied what, when and with which end, `engine` the container
+    engine it was applied to (`api`: the API version agreed on).
     """
 
     project: str = "autogit"
@@ -40,6 +41,7 @@ class Lockfile:
     ports: Mapping[str, int] = field(default_factory=dict)
     entries: Mapping[Address, LockEntry] = field(default_factory=dict)
     last_apply: Mapping[str, str] = field(default_factory=dict)
+    engine: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, address: Address) -> LockEntry | None:
         """Return the entry of an address, or None where AutoGit never made it."""

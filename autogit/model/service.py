@@ -178,8 +178,9 @@ class ContainerRun(Strict):
     `config_dir` is where the rendered folder of the service is mounted (read-only), `certificates` where the
     certificate store is (empty: not at all). Networks are internal but for `edge` (published ports) and `egress` (the
     way out); `subnets` maps a network to the setting that holds its subnet. `ingress_network` is where the ingress
-    reaches it. `gpus` is a count or `all`. `dependencies` are those of this runtime only; `@ingress` and
-    `@log-collector` stand for the service that has the role.
+    reaches it. `gpus` is a count or `all`. Without `reload_signal` a `reload` file means a restart.
+    `dependencies` are those of this runtime only; `@ingress` and `@log-collector` stand for who has the role.
+    `companions` come along too, and are not waited for.
     """
 
     local_image: bool = False
@@ -203,6 +204,7 @@ class ContainerRun(Strict):
     subnets: dict[EngineName, str] = Field(default_factory=dict)
     ingress_network: EngineName = "web"
     health: HealthCheck | None = None
+    reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
     stop_signal: Literal["TERM", "INT", "QUIT"] | None = None
     stop_grace_seconds: int = Field(default=10, ge=1)
     ready_timeout_seconds: int = Field(default=120, ge=1)
@@ -211,6 +213,7 @@ class ContainerRun(Strict):
     pid: Literal["host"] | None = None
     gpus: int | Literal["all"] | None = None
     dependencies: tuple[str, ...] = ()
+    companions: tuple[ServiceName, ...] = ()
     exceptions: dict[PolicyRule, Annotated[str, Field(min_length=10)]] = Field(default_factory=dict)
 
 

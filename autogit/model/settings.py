@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     )
     runtime: Literal["docker", "embedded", "swarm"] = Field(
         "embedded",
-        description="What services run in. This version has embedded: supervised processes of this host",
+        description="What services run in: containers of a Docker Engine, or supervised processes of this host",
         json_schema_extra=_group("Platform"),
     )
     services_enabled: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
@@ -108,9 +108,14 @@ class Settings(BaseSettings):
         description="Docker Engine to talk to: unix://, tcp:// or ssh://",
         json_schema_extra=_group("Platform", "unix:///var/run/docker.sock"),
     )
-    port_allocation: Literal["dynamic", "fixed"] = Field(
+    docker_cert_path: str | None = Field(
+        None,
+        description="Folder with ca.pem, cert.pem and key.pem for a Docker Engine on tcp://",
+        json_schema_extra=_group("Platform", "/etc/autogit/docker"),
+    )
+    port_allocation: Literal["dynamic", "explicit"] = Field(
         "dynamic",
-        description="dynamic: a busy preferred port is replaced by one of the pool; fixed: it is a fault",
+        description="dynamic: a busy preferred port is replaced by one of the pool; explicit: it is a fault",
         json_schema_extra=_group("Ports"),
     )
     port_pool: Annotated[str, BeforeValidator(_port_pool)] = Field(

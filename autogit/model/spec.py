@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autogit.model.container import ContainerSpec, NetworkSpec
+from autogit.model.container import ContainerSpec, ImageSpec, NetworkSpec
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Value
@@ -117,6 +117,7 @@ class ServiceSpec:
     ports: Mapping[str, int]
     settings: Mapping[str, Scalar]
     secrets: tuple[SecretSpec, ...] = ()
+    image: ImageSpec | None = None
     container: ContainerSpec | None = None
     program: Program | None = None
     unavailable: str = ""
@@ -144,6 +145,7 @@ class PlatformSpec:
     ingress: str
     owner: str
     docker_socket: str
+    docker_root: str
     tier: Tier
     bind_address: str
     services: tuple[ServiceSpec, ...]
@@ -153,6 +155,11 @@ class PlatformSpec:
     settings: Mapping[str, str]
     notes: tuple[Note, ...] = ()
     networks: tuple[NetworkSpec, ...] = ()
+
+    @property
+    def unit_kind(self) -> str:
+        """The kind of resource that a running service is: `container` or `process`."""
+        return "container" if self.in_containers else "process"
 
     @property
     def in_containers(self) -> bool:
@@ -190,3 +197,22 @@ class ProcessPayload:
 
     program: Program
     config_files: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPayload:
+    """What a container engine needs to run a service.
+
+    `project` prefixes every name, `rendered` is where relative binds begin. `config_files` are addresses of `file/`
+    resources that it reads at start: a failed change puts their former bytes back. `reload_signal` is sent where one of
+    its other files changed. A service `beside` its own former version shares nothing with it: both may run at once.
+    """
+
+    project: str
+    rendered: str
+    container: ContainerSpec
+    image: ImageSpec
+    config_files: tuple[Address, ...]
+    reload_signal: str
+    ready_timeout_seconds: int
+    beside: bool

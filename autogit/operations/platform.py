@@ -1,49 +1,49 @@
-"""The main job and its neighbours: plan, up, drift, restart, down."""
+"""The main job and its neighbours: plan, up, and drift with its two ways out."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import cast
 
+from autogit.core.compose import COMPOSE_FILE
 from autogit.core.guard import Limits, check_safe
+from autogit.core.images import Relock, keep_locks
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Prepared, carry_out, prepare, record_in_sync
+from autogit.core.reconcile import Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
 from autogit.core.verify import Verdict, await_routes
 from autogit.errors import (
     AutogitError,
+    BlockedError,
     Fault,
-    LockfileError,
     NotConfirmedError,
-    NotInitialisedError,
     NotReadyError,
     PartialApplyError,
     StalePlanError,
     UsageError,
 )
-from autogit.model.plan import Action, ApplyResult, Change, Outcome, Plan, Policy
-from autogit.model.project import ProjectPaths
+from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan, Policy
 from autogit.model.resource import Address
 from autogit.model.views import PlanView, UpView
 from autogit.operations import present
-from autogit.operations.project import Project, lockfile_store
+from autogit.operations.project import Project
 from autogit.operations.seal import break_seal, write_seal
-from autogit.providers.base import ProviderContext
-from autogit.providers.compute.base import Runtime
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.files import restore_previous
-from autogit.providers.registry import load_provider
 
 
 @dataclass(frozen=True, slots=True)
 class UpRequest:
-    """How `up` is asked for. `expected_fingerprint` is that of a reviewed plan: that plan and no other is applied."""
+    """How `up` is asked for.
+
+    `expected_fingerprint` is that of a reviewed plan: that plan and no other is applied. `relock` says which images are
+    held to. `only` names one service: what it needs and itself, nothing else; `anew` makes its unit new even where it
+    is in sync.
+    """
 
     policy: Policy = Policy.SYNC
     expected_fingerprint: str | None = None
@@ -51,6 +51,9 @@ class UpRequest:
     allow_delete: frozenset[Address] = frozenset()
     dry_run: bool = False
     command: str = "up"
+    relock: Relock = keep_locks
+    only: str = ""
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,15 @@ def ignore(_event: Event) -> None:
 
 
 async def plan(project: Project, policy: Policy = Policy.SYNC) -> PlanView:
-    """Return what `up` would do; changes nothing."""
-    return present.plan_view(await prepare(project.engine, policy))
+    """Return what `up` would do, and what stands in its way; changes nothing."""
+    prepared = await prepare(project.engine, policy)
+    return await _plan_view(project, prepared, prepared.plan)
+
+
+async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanView:
+    obstacles = await find_obstacles(project.engine, plan)
+    notes = tuple(Note("warning", fault.place, f"{fault.subject} {fault.message}") for fault in obstacles)
+    return present.plan_view(prepared, replace(plan, notes=(*plan.notes, *notes)))
 
 
 async def up(project: Project, request: UpRequest, *, confirm: Confirm = always, on_event: OnEvent = ignore) -> UpView:
@@ -90,12 +100,32 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
     PartialApplyError where some of it failed (what landed is recorded, the next `up` goes on from there).
     """
     if request.dry_run:
-        return UpView(plan=await plan(project, request.policy))
+        prepared = await prepare(project.engine, request.policy, request.relock)
+        return UpView(plan=await _plan_view(project, prepared, _part(prepared, request)))
     async with apply_lock(project.paths.apply_lock, request.command, wait_seconds=request.lock_wait_seconds):
-        prepared = await prepare(project.engine, request.policy)
+        prepared = await prepare(project.engine, request.policy, request.relock)
         _check_fingerprint(prepared.plan, request.expected_fingerprint)
         check_safe(prepared.plan, Limits(allowed=request.allow_delete))
-        return await _apply(project, prepared, prepared.plan, _Caller(request.command, confirm, on_event))
+        return await _apply(project, prepared, _part(prepared, request), _Caller(request.command, confirm, on_event))
+
+
+def _part(prepared: Prepared, request: UpRequest) -> Plan:
+    """Return the whole plan, or that of one service: its unit and whatever that needs but other services' units."""
+    if not request.only:
+        return prepared.plan
+    kind = prepared.spec.unit_kind
+    wanted = {Address(kind, request.only), Address("file", COMPOSE_FILE)}
+    for change in reversed(prepared.plan.changes):
+        if change.address in wanted:
+            wanted |= {a for a in change.depends_on if a.kind != kind}
+    changes = (_remade(c, request, kind) for c in prepared.plan.changes if c.address in wanted)
+    return replace(prepared.plan, changes=tuple(changes))
+
+
+def _remade(change: Change, request: UpRequest, kind: str) -> Change:
+    if not request.anew or change.address != Address(kind, request.only) or change.action is not Action.NOOP:
+        return change
+    return replace(change, action=Action.REPLACE, reason="asked for")
 
 
 def save(path: Path, document: str) -> None:
@@ -142,75 +172,6 @@ async def revert(
         return await _apply(project, prepared, part, _Caller("drift --revert", confirm, on_event))
 
 
-async def restart(
-    project: Project, services: Sequence[str], *, lock_wait_seconds: float = 0.0, on_event: OnEvent = ignore
-) -> tuple[str, ...]:
-    """Stop and start services (all that run when none is named) and wait until each is ready again."""
-    async with apply_lock(project.paths.apply_lock, "restart", wait_seconds=lock_wait_seconds):
-        running = sorted(a.name for a in project.store.load().entries if a.kind == "process")
-        unknown = sorted(set(services) - set(running))
-        if unknown:
-            raise UsageError(
-                f"not running here: {', '.join(unknown)}", hint=f"running services: {', '.join(running) or 'none'}"
-            )
-        chosen = tuple(services) or tuple(running)
-        for landed, name in enumerate(chosen, 1):
-            on_event(Event("progress", f"process/{name}", "restarting"))
-            await project.runtime.restart(name)
-            on_event(Event("outcome", f"process/{name}", "ready", landed, len(chosen)))
-        return tuple(f"{name} restarted and ready" for name in chosen)
-
-
-async def down(paths: ProjectPaths, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Stop everything that runs; files, data, secrets and certificates stay.
-
-    It needs neither a sound `.env` nor a sound lockfile: what runs is known to the runtime. Raises NotInitialisedError
-    where there is no project at all.
-    """
-    if not paths.state.exists():
-        if not paths.env_file.exists():
-            raise NotInitialisedError(f"there is no {paths.env_file.name} in {paths.root}", hint="autogit init")
-        return ("nothing was running",)
-    async with apply_lock(paths.apply_lock, "down", wait_seconds=lock_wait_seconds):
-        return await _stop(paths)
-
-
-async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Stop everything and remove all that AutoGit made here: state folder and lockfile; `.env` and overrides stay.
-
-    `confirmed_name` must be the project's name. Raises UsageError where it is another.
-    """
-    name = project.settings.project_name
-    if confirmed_name != name:
-        raise UsageError(
-            f"nothing was removed: {confirmed_name or 'no name'} is not the name of this project ({name})",
-            hint=f"autogit down --purge --confirm {name}",
-        )
-    async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
-        messages = await _stop(project.paths)
-        shutil.rmtree(project.paths.state)
-        project.paths.lockfile.unlink(missing_ok=True)
-    return (*messages, "removed .autogit/ (certificates, secrets, data, logs) and autogit.lock.json")
-
-
-async def _stop(paths: ProjectPaths) -> tuple[str, ...]:
-    break_seal(paths)
-    context = ProviderContext(paths)
-    runtime = cast("Runtime", load_provider("compute", "embedded", context))
-    await runtime.stop_all()
-    store = lockfile_store(paths)
-    try:
-        lockfile = store.load()
-    except LockfileError as error:
-        return (f"everything is stopped; {error.message}", f"hint: {error.hint}")
-    processes = sorted(a for a in lockfile.entries if a.kind == "process")
-    if processes:
-        kept = {a: e for a, e in lockfile.entries.items() if a not in processes}
-        recorder = Recorder(store, replace(lockfile, entries=kept), context.clock)
-        recorder.finish("down", "ok", settings=None)
-    return tuple(f"{a.name} stopped" for a in processes) or ("nothing was running",)
-
-
 @dataclass(frozen=True, slots=True)
 class _Caller:
     """Who asks for a change: the command's name, how to ask back, and where to show what happens."""
@@ -225,6 +186,14 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
     view = present.plan_view(prepared, plan)
     if not plan.pending:
         return await _nothing_to_change(project, prepared, plan, view)
+    if obstacles := await find_obstacles(project.engine, plan):
+        raise BlockedError(
+            "nothing was changed: "
+            + ("something stands" if len(obstacles) == 1 else f"{len(obstacles)} things stand")
+            + " in the way",
+            hint=present.way_out(obstacles),
+            faults=obstacles,
+        )
     if not caller.confirm(view):
         raise NotConfirmedError("not applied: the question was answered with no")
     break_seal(project.paths)
@@ -275,15 +244,22 @@ async def _carry_out(
         caller.on_event(Event("outcome", view.address, text, landed, total, view.ok))
 
     async def verify(result: ApplyResult, recorder: Recorder) -> Sequence[str]:
-        if any(o.address == Address("process", prepared.spec.ingress) for o in result.failed):
+        recorder.put_back(_unproven_images(result))
+        if any(o.address == Address(prepared.spec.unit_kind, prepared.spec.ingress) for o in result.failed):
             return ()
-        failed = frozenset(o.address.name for o in result.failed if o.address.kind == "process")
+        failed = frozenset(o.address.name for o in result.failed if o.address.kind == prepared.spec.unit_kind)
         verdict = await _ask_routes(project, prepared, failed=failed)
         if verdict.certificate:
             _take_certificate_back(project, prepared, result, recorder)
         return verdict.problems
 
     return await carry_out(project.engine, prepared, plan, on_outcome, caller.command, verify=verify)
+
+
+def _unproven_images(result: ApplyResult) -> list[Address]:
+    """Return the images of containers that did not come up: who failed on an image is held to the former one again."""
+    missed = [*(o.address for o in result.failed), *result.skipped]
+    return [Address("image", address.name) for address in missed if address.kind == "container"]
 
 
 async def _ask_routes(project: Project, prepared: Prepared, *, failed: frozenset[str]) -> Verdict:

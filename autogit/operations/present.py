@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autogit.core.explain import describe_setting
 from autogit.core.reconcile import Prepared
-from autogit.errors import AutogitError
+from autogit.errors import AutogitError, Fault
 from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
 from autogit.model.resource import Value
 from autogit.model.spec import PlatformSpec
@@ -108,6 +108,13 @@ def published_ports(spec: PlatformSpec) -> Mapping[str, int]:
         for name, port in service.descriptor.ports.items()
         if port.published and name in service.ports
     }
+
+
+def way_out(obstacles: Sequence[Fault]) -> str:
+    """Return what helps against obstacles: images have two ways in, the rest say it themselves."""
+    if any(fault.place.startswith("image/") for fault in obstacles):
+        return "autogit images load FILE brings images from another machine; IMAGE_<SERVICE>= in .env names another one"
+    return "autogit plan shows them too; then autogit up"
 
 
 def _field_view(field: FieldChange) -> FieldView:

@@ -83,15 +83,24 @@ class Project:
 
     async def gather_facts(self) -> HostFacts:
         """Look at the host: measures, programs, busy ports, certificates in the store."""
-        from autogit.core.host import gather_host_facts  # noqa: PLC0415 - psutil costs 15 ms
+        from autogit.core.host import gather_host_facts, with_engine  # noqa: PLC0415 - psutil costs 15 ms
 
-        return gather_host_facts(
+        facts = gather_host_facts(
             self.paths.state,
             executables=find_programs(self.catalogue),
             certificates=self.certificates.facts(self.context.clock()),
             secret_fingerprints=self.secrets.fingerprints(self.settings.service_secrets),
             own_pids=self.runtime.own_pids(),
         )
+        engine = await self.runtime.engine(self._image_names())
+        return with_engine(facts, engine) if engine else facts
+
+    def _image_names(self) -> set[str]:
+        """Return every reference and id that a plan may ask for."""
+        entries = [e.attributes for a, e in self.store.load().entries.items() if a.kind == "image"]
+        locked = {str(attributes.get(name) or "") for attributes in entries for name in ("reference", "id")}
+        built_in = {d.image for d in self.catalogue.descriptors if d.image and d.runs.container}
+        return (locked | built_in | set(self.settings.image_overrides.values())) - {""}
 
     def _former_settings(self, key: str, value: str) -> Settings:
         values = {name: line.value for name, line in read_env(self.paths.env_file).items()}
@@ -108,6 +117,13 @@ def find_programs(catalogue: Catalogue) -> Mapping[str, str]:
     return {name: path for name, path in found if path}
 
 
+def provider_context(
+    paths: ProjectPaths, settings: Mapping[str, str], progress: Progress = no_progress
+) -> ProviderContext:
+    """Return what providers of a project with these effective settings are made with."""
+    return ProviderContext(paths, progress=progress, settings=settings, templates=templates_root())
+
+
 def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Project:
     """Load everything an operation needs. Raises NotInitialisedError, SettingsError, CatalogueError and UsageError."""
     if "$" in str(paths.root):
@@ -121,7 +137,7 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
     settings = load_settings(paths.env_file, catalogue.descriptors)
     check_supported(settings)
     inputs |= {path: file_digest(path) for path in settings.secret_files}
-    context = ProviderContext(paths, progress=progress)
+    context = provider_context(paths, settings.effective(), progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))
     runtime.restore = partial(restore_previous, paths)
     return Project(

@@ -80,5 +80,7 @@ def _processes(prepared: Prepared) -> list[list[str | int]]:
         [f"{service.name}.{resource.attributes['program']}", program.health_port, program.health_path]
         for service in prepared.spec.running
         for resource in prepared.desired
-        if (program := service.program) and resource.address.kind == "process" and resource.address.name == service.name
+        if (program := service.program)
+        and resource.address.kind == prepared.spec.unit_kind
+        and resource.address.name == service.name
     ]

@@ -57,15 +57,15 @@ async def list_services(project: Project) -> tuple[Service, ...]:
 async def _checks(project: Project, prepared: Prepared) -> Mapping[str, RouteCheck]:
     """Ask the routes of the services that run; a service that is down needs no second witness."""
     root = project.certificates.root_path(prepared.spec.base_domain)
-    ingress = _process(prepared, prepared.spec.ingress)
+    ingress = _unit(prepared, prepared.spec.ingress)
     if ingress is None or not root.exists():
         return {}
     return {check.route.service: check for check in await check_routes(prepared.spec, root)}
 
 
 def _service(prepared: Prepared, service: ServiceSpec, check: RouteCheck | None) -> ServiceStatusView:
-    state, detail = _verdict(service, _process(prepared, service.name), check)
-    process = _process(prepared, service.name)
+    state, detail = _verdict(service, _unit(prepared, service.name), check)
+    unit = _unit(prepared, service.name)
     descriptor = service.descriptor
     hosts = [r.host for r in prepared.spec.routes if r.service == service.name]
     return ServiceStatusView(
@@ -75,7 +75,7 @@ def _service(prepared: Prepared, service: ServiceSpec, check: RouteCheck | None)
         ports=ServicePorts(internal=descriptor.internal_port, external=_external_port(service)),
         detail=detail,
         url=present.route_url(prepared.spec, hosts[0]) if hosts else "",
-        since=str(process.attributes.get("since") or "") if process else "",
+        since=str(unit.attributes.get("since") or "") if unit else "",
     )
 
 
@@ -86,24 +86,28 @@ def _external_port(service: ServiceSpec) -> int | None:
     return service.ports.get("https" if "https" in published else "http")
 
 
-def _verdict(service: ServiceSpec, process: Resource | None, check: RouteCheck | None) -> tuple[Status, str]:
+def _verdict(service: ServiceSpec, unit: Resource | None, check: RouteCheck | None) -> tuple[Status, str]:
     if service.unavailable:
         return "unknown", service.unavailable
-    if process is None:
+    if unit is None:
         return "unknown", "not running: autogit up starts it"
-    state = process.attributes.get("state")
+    state = unit.attributes.get("state")
     if state != "running":
-        return "unhealthy", f"its process is {state}"
+        return "unhealthy", f"it is {state}"
     if check is not None and check.problem:
         return "degraded", check.problem
-    if service.program and check is None and any(r.exposure != "internal" for r in service.descriptor.routes):
+    if (
+        (service.program or service.container)
+        and check is None
+        and any(r.exposure != "internal" for r in service.descriptor.routes)
+    ):
         return "degraded", "not reachable: the ingress is down"
     return "healthy", "answers" + (" directly and through the ingress" if check else "")
 
 
-def _process(prepared: Prepared, name: str) -> Resource | None:
+def _unit(prepared: Prepared, name: str) -> Resource | None:
     for address, resource in prepared.state.resources.items():
-        if address.kind == "process" and address.name == name:
+        if address.kind == prepared.spec.unit_kind and address.name == name:
             return resource
     return None
 

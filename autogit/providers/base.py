@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import ClassVar
 
+from autogit.errors import Fault
 from autogit.model.lockfile import LockEntry
 from autogit.model.plan import Change, Outcome
 from autogit.model.project import ProjectPaths
@@ -28,11 +30,16 @@ def no_progress(_address: Address, _text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProviderContext:
-    """What every provider is made with: the project's paths, a clock and where to report progress."""
+    """What every provider is made with: the project's paths, a clock and where to report progress.
+
+    `settings` are the effective non-secret settings by their `.env` names, `templates` is the folder of the templates.
+    """
 
     paths: ProjectPaths
     clock: Clock = utc_now
     progress: Progress = no_progress
+    settings: Mapping[str, str] = field(default_factory=dict)
+    templates: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,14 @@ class Reconciler(Provider):
     def normalise(self, desired: Sequence[Resource]) -> Sequence[Resource]:
         """Fit wishes to what the backend can hold; raise UnsupportedError for what it cannot."""
         return desired
+
+    async def check(self, changes: Sequence[Change]) -> Sequence[Fault]:
+        """Return what stands in the way of changes of this provider's kinds, before any of them is begun.
+
+        An image that cannot be had, a name that another's object has, hardware that is not there. Changes nothing.
+        """
+        del changes
+        return ()
 
     @abstractmethod
     def apply(self, changes: Sequence[Change]) -> AsyncIterator[Outcome]:

@@ -33,10 +33,10 @@ def test_a_busy_preferred_port_gives_way_to_the_pool(workbench):
     assert 20080 not in ports.values()
 
 
-def test_with_fixed_allocation_a_busy_preferred_port_is_a_fault(workbench):
+def test_with_explicit_allocation_a_busy_preferred_port_is_a_fault(workbench):
     _busy(workbench, p8443="nginx (pid 7)")
     with pytest.raises(PortTakenError) as refused:
-        workbench.spec(ENV + "PORT_ALLOCATION=fixed\n")
+        workbench.spec(ENV + "PORT_ALLOCATION=explicit\n")
     (fault,) = refused.value.faults
     assert (fault.subject, fault.message) == ("traefik/https=8443", "is in use by nginx (pid 7)")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from autogit.model.host import EngineFacts, ImageFacts
 from autogit.model.resource import Address
 from autogit.providers.base import ProviderContext, Reconciler
 
@@ -31,18 +32,30 @@ class Runtime(Reconciler):
         super().__init__(context)
         self.restore = restore
 
+    unit_kind: ClassVar[str]
+    """The kind of resource that a running service is."""
+
     @property
     @abstractmethod
-    def socket(self) -> Path:
-        """Where the runtime's control socket lies (it need not exist)."""
+    def socket(self) -> Path | None:
+        """Where the runtime's control socket lies (it need not exist); None where it is not on this machine."""
+
+    async def engine(self, images: Collection[str]) -> EngineFacts | None:
+        """Return what the container engine says of itself and of these images; None for a runtime without one."""
+        del images
+        return None
 
     @abstractmethod
     def own_pids(self) -> Collection[int]:
         """Return the pids of this project's processes, their children and what a killed supervisor left; blocks."""
 
     @abstractmethod
-    def log_path(self, service: str) -> Path:
-        """Return the file that the service's output goes to; it need not exist."""
+    async def wrote(self) -> Collection[str]:
+        """Return the services of which there is any output."""
+
+    @abstractmethod
+    def follow(self, services: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield each new line of these services as (service, line) until the caller stops; blocks."""
 
     @abstractmethod
     async def logs(self, service: str, *, lines: int) -> Sequence[str]:
@@ -54,4 +67,36 @@ class Runtime(Reconciler):
 
     @abstractmethod
     async def stop_all(self) -> None:
-        """End everything that runs, data and logs stay; returns when all of it is gone. Harmless if nothing runs."""
+        """End everything that runs, data stays; returns when all of it is gone. Harmless if nothing runs."""
+
+
+class VolumeKeeper(ABC):
+    """The power to keep data in volumes, for runtimes that have them."""
+
+    @abstractmethod
+    async def volumes(self) -> Sequence[str]:
+        """Return the full names of the project's volumes."""
+
+    @abstractmethod
+    async def remove_volume(self, name: str) -> str:
+        """Remove one volume that is ours, with its data; return what became of it in a few words."""
+
+
+class ImageKeeper(ABC):
+    """The power to hold images, for runtimes that have them."""
+
+    @abstractmethod
+    async def pull_image(self, reference: str, report: Callable[[str], None]) -> ImageFacts:
+        """Fetch what a reference leads to now. Raises UnavailableError where it cannot be had."""
+
+    @abstractmethod
+    async def registry_digest(self, reference: str) -> str:
+        """Return the digest that a reference leads to in its registry now. Raises ProviderError."""
+
+    @abstractmethod
+    async def save_images(self, references: Sequence[str], file: Path, report: Callable[[str], None]) -> int:
+        """Write images to one tar file, atomically; return its size in bytes."""
+
+    @abstractmethod
+    async def load_images(self, file: Path) -> Sequence[str]:
+        """Load the images of a tar file; return their names."""

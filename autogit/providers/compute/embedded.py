@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -44,6 +44,7 @@ class EmbeddedRuntime(Runtime):
 
     provider_name: ClassVar[str] = "embedded"
     kinds: ClassVar[tuple[str, ...]] = ("process",)
+    unit_kind: ClassVar[str] = "process"
 
     def __init__(self, context: ProviderContext, *, restore: Restore = keep_files) -> None:
         super().__init__(context, restore=restore)
@@ -196,6 +197,14 @@ class EmbeddedRuntime(Runtime):
         service = record.program.service
         lines = logtail.tail(self.log_path(service), _FAILURE_LINES, since=offset)
         return NotReadyError(f"{service} {why}", hint=f"autogit logs {service}", context=lines)
+
+    async def wrote(self) -> Collection[str]:
+        """Return the services that have a log file."""
+        return sorted(path.stem for path in self.context.paths.logs.glob("*.log"))
+
+    def follow(self, services: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield each new line of these services' log files, across rotations."""
+        return logtail.follow({service: self.log_path(service) for service in services})
 
     def log_path(self, service: str) -> Path:
         """Return the file that a service's output goes to."""

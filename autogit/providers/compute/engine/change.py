@@ -1,0 +1,318 @@
+"""Changing a container: in place where that is enough, else by a new one that is proven before the old one goes.
+
+    new image, command, variables, ports, mounts ...  -> install: create the new one, prove it, then remove the old one
+    a config file that it reads at start               -> restart; its former bytes come back if it does not come up
+    a config file that it re-reads                     -> its signal
+    networks, limits                                   -> connected, disconnected, set
+    not running, unhealthy, paused                     -> started, restarted, continued
+
+A service that shares nothing with its former version (no published port, no writable mount) runs `beside` it: nobody
+finds the new one by the service's name until it is proven, then both are found, then the old one ends. Any other one is
+stopped first and started again if the new one fails; for how long nobody served is said.
+
+What a killed update leaves is two containers of one service. Whichever step comes next, it begins with what is there:
+a container of the wished definition is gone on with, every other one is the former version or goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autogit.errors import AutogitError, NotReadyError
+from autogit.model.plan import Change
+from autogit.model.resource import Address, Resource
+from autogit.model.spec import ContainerPayload
+from autogit.providers.compute.base import Restore
+from autogit.providers.compute.engine.body import (
+    PROJECT,
+    SERVICE,
+    container_name,
+    create_body,
+    endpoint_aliases,
+    object_name,
+)
+from autogit.providers.compute.engine.client import Engine, MissingError
+from autogit.providers.compute.engine.observe import Found, ours
+from autogit.providers.compute.engine.ready import await_ready
+
+_LOG_LINES = 20
+_RESTARTING = frozenset({"state", "config"})
+_CONNECTING = frozenset({"networks"})
+_LIMITING = frozenset({"memory_bytes", "cpus"})
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a change came to: the container in force, the error of a failure, and the files that were put back."""
+
+    detail: str = ""
+    container_id: str = ""
+    error: AutogitError | None = None
+    restored: tuple[Address, ...] = ()
+
+
+class ContainerChange:
+    """One change of one service's container."""
+
+    def __init__(self, engine: Engine, wish: Resource, restore: Restore, report: Callable[[str], None]) -> None:
+        self.engine = engine
+        self.payload: ContainerPayload = wish.payload
+        self.service = wish.address.name
+        self.name = container_name(self.payload.project, self.service)
+        self.restore = restore
+        self.report = report
+
+    async def install(self, *, anew: bool = False) -> Done:
+        """Bring a new container into force; the former one serves until then, or again if this fails.
+
+        `anew` makes one even where a container of the wished definition is there.
+        """
+        known = await containers_of(self.engine, self.payload.project, self.service)
+        image, image_id = await self._image()
+        candidate = None if anew else self._begun(known, image_id)
+        formers = [c for c in known if candidate is None or c.id != candidate.id]
+        former = max(formers, key=lambda c: (c.runs, str(c.raw["Created"])), default=None)
+        for other in formers:
+            if former is None or other.id != former.id:
+                await remove(self.engine, other.id)
+            else:
+                await self._move_aside(other)
+        if candidate is not None and candidate.name != self.name:
+            await self.engine.call(lambda api: api.rename(candidate.id, self.name))
+        return await self._try(candidate.id if candidate else "", former, image, image_id)
+
+    async def update(self, change: Change) -> Done:
+        """Change a container in place."""
+        fields = {field.name for field in change.fields}
+        known = await containers_of(self.engine, self.payload.project, self.service)
+        if len(known) != 1 or known[0].name != self.name:
+            return await self.install()
+        container = known[0]
+        details = []
+        if fields & _LIMITING:
+            await self._limit(container)
+            details.append("limits set")
+        if fields & _CONNECTING:
+            await self._connect(container)
+            details.append("networks joined")
+        if fields & _RESTARTING:
+            return await self._restart(container, put_back="config" in fields)
+        if "reload" in fields:
+            return await self._reload(container)
+        return await self._proven(container.id, ", ".join(details))
+
+    async def _proven(self, container_id: str, detail: str) -> Done:
+        why = await self._await(container_id)
+        return Done(detail, container_id, self._failure(why, await self._tail(container_id)) if why else None)
+
+    async def _image(self) -> tuple[str, str]:
+        """Return what to start from and its id: by its name where that still is the image we are held to."""
+        image = self.payload.image
+        named = await self.engine.find(lambda api: api.inspect_image(image.reference))
+        if named is not None and image.id in ("", named["Id"]):
+            return image.reference, str(named["Id"])
+        if named is None and not image.id:
+            raise MissingError(f"docker: image {image.reference} is not here")
+        await self.engine.call(lambda api: api.inspect_image(image.id))
+        return image.id, image.id
+
+    def _begun(self, known: Sequence[Found], image_id: str) -> Found | None:
+        """Return the container that a killed update has already made for this wish."""
+        wanted = self.payload.container.labels.get("autogit.hash")
+        same = [c for c in known if c.labels.get("autogit.hash") == wanted and c.raw["Image"] == image_id]
+        return max(same, key=lambda c: (c.name == self.name, c.runs), default=None)
+
+    async def _move_aside(self, former: Found) -> None:
+        if former.name == self.name:
+            aside = f"{former.id[:12]}_{self.name}"
+            await self.engine.call(lambda api: api.rename(former.id, aside))
+
+    async def _try(self, candidate: str, former: Found | None, image: str, image_id: str) -> Done:
+        gap_began = 0.0
+        stopped = False
+        try:
+            candidate = candidate or await self._create(image, image_id)
+            if former is not None and former.runs and not self.payload.beside:
+                stopped, gap_began = True, time.monotonic()
+                await stop(self.engine, former)
+            why = await self._prove(candidate)
+        except AutogitError as exc:
+            lines = await self._tail(candidate) if candidate else []
+            return await self._go_back(
+                candidate, former, self._failure(f"could not be started: {exc.message}", lines, exc)
+            )
+        gap = time.monotonic() - gap_began if stopped else 0.0
+        if why:
+            return await self._go_back(candidate, former, self._failure(why, await self._tail(candidate)))
+        await self._take_over(candidate, former)
+        if former is None:
+            return Done("ready", candidate)
+        return Done(
+            f"ready; {gap:.1f} s without it" if stopped else "ready; the former one served meanwhile", candidate
+        )
+
+    async def _create(self, image: str, image_id: str) -> str:
+        aliases = not self.payload.beside
+        body = create_body(self.payload, image, image_id, aliases=aliases)
+        made = await self.engine.call(lambda api: api.create_container_from_config(body, self.name))
+        container_id = str(made["Id"])
+        for network in sorted(self.payload.container.networks)[1:]:
+            await self._join(container_id, network, known=aliases)
+        return container_id
+
+    async def _prove(self, container_id: str) -> str:
+        await self.engine.call(lambda api: api.start(container_id))
+        return await self._await(container_id)
+
+    async def _await(self, container_id: str) -> str:
+        return await await_ready(self.engine, container_id, self.payload.ready_timeout_seconds, self.report)
+
+    async def _take_over(self, candidate: str, former: Found | None) -> None:
+        """Make the proven one known by the service's name, then let the former one finish its requests and go."""
+        if self.payload.beside:
+            for network in self.payload.container.networks:
+                await self._leave(candidate, network)
+                await self._join(candidate, network, known=True)
+        if former is not None:
+            await stop(self.engine, former)
+            await remove(self.engine, former.id)
+
+    async def _go_back(self, candidate: str, former: Found | None, failure: NotReadyError) -> Done:
+        """Remove the one that failed; put the former one back, with its config files, where there is one."""
+        if candidate:
+            await remove(self.engine, candidate)
+        if former is None:
+            return Done(error=failure)
+        await self.engine.call(lambda api: api.rename(former.id, self.name))
+        restored = tuple(a for a in self.payload.config_files if self.restore(a))
+        untouched = former.runs and self.payload.beside and not restored
+        why = await self._serve_again(former, restarted=not untouched)
+        ending = f"the former one {why} either" if why else "the former one is serving"
+        error = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
+        return Done(container_id=former.id, error=error, restored=restored)
+
+    async def _serve_again(self, former: Found, *, restarted: bool) -> str:
+        try:
+            if restarted:
+                await self.engine.call(lambda api: api.restart(former.id, self.payload.container.stop_grace_seconds))
+            return await self._await(former.id)
+        except AutogitError as exc:
+            return f"could not be started: {exc.message}"
+
+    async def _restart(self, container: Found, *, put_back: bool) -> Done:
+        why, detail = await self._bring_up(container)
+        if why == _REPLACE:
+            return await self.install()
+        if not why:
+            return Done(detail, container.id)
+        failure = self._failure(why, await self._tail(container.id))
+        restored = tuple(a for a in self.payload.config_files if put_back and self.restore(a))
+        if restored:
+            again = await self._serve_again(container, restarted=True)
+            ending = (
+                f"with its former files it {again} either" if again else "with its former files it is serving again"
+            )
+            failure = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
+        return Done(container_id=container.id, error=failure, restored=restored)
+
+    async def _bring_up(self, container: Found) -> tuple[str, str]:
+        """Start, continue or restart; return why it is not ready and what was done."""
+        grace = self.payload.container.stop_grace_seconds
+        try:
+            if container.status == "paused":
+                await self.engine.call(lambda api: api.unpause(container.id))
+                detail = "continued"
+            elif container.runs:
+                await self.engine.call(lambda api: api.restart(container.id, grace))
+                detail = "restarted"
+            else:
+                await self.engine.call(lambda api: api.start(container.id))
+                detail = "started"
+        except MissingError:
+            return _REPLACE, ""  # a network, a mount or the container itself is gone: a new one has them anew
+        except AutogitError as exc:
+            return f"could not be started: {exc.message}", ""
+        return await self._await(container.id), detail
+
+    async def _reload(self, container: Found) -> Done:
+        await self.engine.call(lambda api: api.kill(container.id, self.payload.reload_signal or "SIGHUP"))
+        return await self._proven(container.id, "reloaded")
+
+    async def _limit(self, container: Found) -> None:
+        spec = self.payload.container
+        # The SDK has no word for NanoCpus; a quota per 100 ms is the same (Engine API, ContainerUpdate).
+        body = {"Memory": spec.memory_bytes, "MemorySwap": 2 * spec.memory_bytes, "NanoCpus": round(spec.cpus * 10**9)}
+
+        def update(api: Any) -> None:
+            url = api._url("/containers/{0}/update", container.id)  # noqa: SLF001 - see above
+            api._result(api._post_json(url, data=body), True)  # noqa: SLF001
+
+        await self.engine.call(update)
+
+    async def _connect(self, container: Found) -> None:
+        """Join what is wished and missing or known by other names, leave this project's networks that are not."""
+        prefix = object_name(self.payload.project, "")
+        present = container.raw["NetworkSettings"].get("Networks") or {}
+        wanted = self.payload.container.networks
+        for full in present:
+            name = full.removeprefix(prefix)
+            if full.startswith(prefix) and name not in wanted:
+                await self._leave(container.id, name)
+        for name in sorted(wanted):
+            endpoint = present.get(f"{prefix}{name}")
+            names = set((endpoint or {}).get("Aliases") or ())
+            if endpoint is None or not set(endpoint_aliases(self.payload.container, name)) <= names:
+                if endpoint is not None:
+                    await self._leave(container.id, name)
+                await self._join(container.id, name, known=True)
+
+    async def _join(self, container_id: str, network: str, *, known: bool) -> None:
+        full = object_name(self.payload.project, network)
+        aliases = endpoint_aliases(self.payload.container, network) if known else None
+        await self.engine.call(lambda api: api.connect_container_to_network(container_id, full, aliases=aliases))
+
+    async def _leave(self, container_id: str, network: str) -> None:
+        full = object_name(self.payload.project, network)
+        await self.engine.find(lambda api: api.disconnect_container_from_network(container_id, full, force=True))
+
+    async def _tail(self, container_id: str) -> list[str]:
+        return await tail(self.engine, container_id, _LOG_LINES) if container_id else []
+
+    def _failure(self, why: str, lines: Sequence[str], cause: AutogitError | None = None) -> NotReadyError:
+        hint = cause.hint if cause and cause.hint else f"autogit logs {self.service}"
+        return NotReadyError(f"{self.service} {why}", hint=hint, context=lines)
+
+
+_REPLACE = "(replace)"
+
+
+async def containers_of(engine: Engine, project: str, service: str) -> list[Found]:
+    """Return this project's containers of a service that are ours, inspected."""
+    filters = {"label": [f"{PROJECT}={project}", f"{SERVICE}={service}"]}
+    rows = await engine.call(lambda api: api.containers(all=True, filters=filters))
+    found = []
+    for row in rows:
+        raw = await engine.find(lambda api, row=row: api.inspect_container(row["Id"]))  # type: ignore[misc]
+        if raw is not None and ours(raw["Config"].get("Labels")):
+            found.append(Found(raw))
+    return found
+
+
+async def stop(engine: Engine, found: Found) -> None:
+    """Ask a container to end, and wait as long as it was promised."""
+    await engine.find(lambda api: api.stop(found.id, timeout=found.stop_seconds))
+
+
+async def remove(engine: Engine, container_id: str) -> None:
+    """Remove a container; its volumes stay. Harmless if it is gone."""
+    await engine.find(lambda api: api.remove_container(container_id, force=True, v=False))
+
+
+async def tail(engine: Engine, container_id: str, lines: int) -> list[str]:
+    """Return the last lines that a container wrote, the oldest first; none where it is gone."""
+    data = await engine.find(lambda api: api.logs(container_id, tail=lines, stdout=True, stderr=True))
+    return data.decode("utf-8", "replace").splitlines() if data else []
