@@ -13,6 +13,10 @@ import os
 import sys
 from time import perf_counter, time
 
+TYPE_CHECKING = False  # typing's own costs the fast path 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
 _STARTED = perf_counter()
 _HEALTHY = range(200, 400)
 PROBE_SECONDS = 2.0
@@ -61,8 +65,9 @@ def sealed_resources(root: str) -> int | None:
         and all(find_program(name) == path for name, path in seal["programs"].items())
         and all(file_digest(path) == digest for path, digest in seal["files"].items())
         and all(tree_digest(path) == digest for path, digest in seal["trees"].items())
+        and all(tree_signature(path) == digest for path, digest in seal["installed"].items())
         and not _lock_is_held(os.path.join(root, ".autogit", "apply.lock"))
-        and _processes_answer(seal["socket"], seal["processes"])
+        and _units_are_well(seal["units"])
     )
     return int(seal["resources"]) if holds else None
 
@@ -96,6 +101,21 @@ def tree_digest(root: str) -> str:
     return _sha256("\n".join(rows).encode("utf-8", "surrogateescape"))
 
 
+def tree_signature(root: str) -> str:
+    """SHA-256 (hex) over the names, sizes and moments of change of everything below a folder, but for caches."""
+    rows: list[str] = []
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders += [] if entry.name == "__pycache__" else [entry.path]
+                else:
+                    seen = entry.stat()
+                    rows.append(f"{entry.path} {seen.st_size} {seen.st_mtime_ns}")
+    return _sha256("\n".join(sorted(rows)).encode("utf-8", "surrogateescape"))
+
+
 def host_signature() -> str:
     """Cores and memory: what a tier is compared with."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -105,6 +125,24 @@ def host_signature() -> str:
 def environment() -> dict[str, str]:
     """Return the environment variables that AutoGit reads."""
     return {name: os.environ.get(name, "") for name in ("AUTOGIT_IDENTITY_FILE", "HOME")}
+
+
+def _units_are_well(units: dict[str, Any]) -> bool:
+    if units["runtime"] == "embedded":
+        return _processes_answer(units["socket"], units["processes"])
+    return units["runtime"] == "docker" and _containers_are_as_sealed(units)
+
+
+def _containers_are_as_sealed(units: dict[str, Any]) -> bool:
+    from autogit.providers.compute.engine.wire import container_signatures, is_well
+
+    seen = container_signatures(units["socket"], units["api"], units["project"], PROBE_SECONDS)
+    if seen != units["containers"] or not all(is_well(signature) for signature in seen.values()):
+        return False
+    from autogit.providers.probe import http_status
+
+    address, port = units["ingress"]
+    return not port or http_status(address, port, "/", timeout_seconds=PROBE_SECONDS) in _HEALTHY
 
 
 def _processes_answer(socket_path: str, expected: list[list[str | int]]) -> bool:

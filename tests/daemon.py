@@ -20,10 +20,13 @@ _SYS_RESOURCE = 24
 _RUNTIME = """\
 #!/bin/sh
 for word in "$@"; do
-    case ${last:-} in --bundle) bundle=$word ;; esac
+    case ${last:-} in
+        --bundle) wishes=$word/config.json ;;
+        --process) wishes=$word ;;
+    esac
     last=$word
 done
-case " $* " in *" create "*) sed -i 's/,"CAP_SYS_RESOURCE"//g' "${bundle:-.}/config.json" ;; esac
+[ -z "${wishes:-}" ] || sed -i 's/,"CAP_SYS_RESOURCE"//g' "$wishes"
 exec runc "$@"
 """
 

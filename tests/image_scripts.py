@@ -30,7 +30,7 @@ def stand_in(service, release, ports, ready_url):
     Process 1 of a container gets no signal that it does not ask for.
     """
     web = " ".join(str(number) for name, number in ports.items() if name != "ssh")
-    ssh = f"tcpsvd -E 0.0.0.0 {ports['ssh']} echo SSH-2.0-stand-in &\n" if "ssh" in ports else ""
+    ssh = f"nc -ll -p {ports['ssh']} -e /bin/echo SSH-2.0-stand-in &\n" if "ssh" in ports else ""
     return f"""\
 #!/bin/sh
 case " $* " in *" -health "*) exec wget -q -O /dev/null '{ready_url}' ;; esac

@@ -1,4 +1,4 @@
-"""`autogit down`: stop everything; data, secrets and certificates stay unless purged by name."""
+"""`autogit down`: stop everything; volumes, secrets and certificates stay unless they are named."""
 
 from __future__ import annotations
 
@@ -15,21 +15,41 @@ def register(app: typer.Typer) -> None:
     @command(app, "down")
     def down(
         context: Context,
+        volumes: Annotated[bool, typer.Option("--volumes", help="Also remove the volumes, with their data.")] = False,
         purge: Annotated[
-            bool, typer.Option("--purge", help="Also remove all state: secrets, certificates, data.")
+            bool, typer.Option("--purge", help="Also remove all state: volumes, secrets, certificates, data.")
         ] = False,
-        confirm: Annotated[str, typer.Option(help="With --purge: the project's name, instead of the question.")] = "",
+        confirm: Annotated[str, typer.Option(help="The project's name, instead of the question.")] = "",
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
-        """Stop the lifecycle."""
+        """Stop the platform."""
         from autogit.operations import lifecycle
 
         if purge:
             project = context.open_project()
             name = project.settings.project_name
-            if not confirm and interactive():
-                confirm = typer.prompt(f"This removes secrets, certificates and data. Type {name} to go on", err=True)
+            _name_volumes(context)
+            confirm = confirm or _asked(f"This removes secrets, certificates and data. Type {name} to go on")
             messages = context.perform(lifecycle.purge(project, confirm, lock_wait_seconds=lock_wait))
+        elif volumes:
+            names = _name_volumes(context)
+            confirm = confirm or _asked("This removes their data. Type the project's name to go on")
+            work = lifecycle.remove_volumes(context.paths, names, confirm, lock_wait_seconds=lock_wait)
+            messages = context.perform(work)
         else:
             messages = context.perform(lifecycle.down(context.paths, lock_wait_seconds=lock_wait))
         context.output.data({"messages": list(messages)}, messages)
+
+
+def _name_volumes(context: Context) -> tuple[str, ...]:
+    """Say which volumes would go, and return their names."""
+    from autogit.operations import lifecycle
+
+    names = tuple(context.perform(lifecycle.list_volumes(context.paths)))
+    for name in names:
+        context.output.progress(f"volume {name} would be removed with its data")
+    return names
+
+
+def _asked(question: str) -> str:
+    return str(typer.prompt(question, err=True)) if interactive() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autogit.cli.output import columns
-from autogit.model.views import ChangeView, PlanView, StatusView, UpView
+from autogit.model.views import ChangeView, PlanView, StatusView, UpgradeView, UpView
 
 _MARKS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "hold": "!", "noop": " "}
 _WORDS = (("create", "to create"), ("update", "to update"), ("replace", "to replace"), ("delete", "to delete"))
@@ -59,6 +59,16 @@ def up_lines(result: UpView) -> Iterator[str]:
     yield "Next: autogit status; to let curl and browsers trust it: autogit certs trust"
 
 
+def upgrade_lines(view: UpgradeView, *, verbose: bool = False) -> Iterator[str]:
+    """Yield what an upgrade would do: one line a service, then the plan."""
+    rows = [
+        (r.service, r.current or "-", r.wanted, "moves" if r.changes else "stays", r.registry) for r in view.services
+    ]
+    yield from columns(rows, ("SERVICE", "NOW", "THEN", "", "REGISTRY"))
+    yield ""
+    yield from plan_lines(view.plan, verbose=verbose)
+
+
 def status_lines(status: StatusView) -> Iterator[str]:
     """Yield the state of the platform."""
     running = [s for s in status.services if s.status != "unknown" or s.detail.startswith("not running")]
@@ -73,6 +83,7 @@ def status_lines(status: StatusView) -> Iterator[str]:
     yield ""
     rows = [(s.name, s.status, s.since or "-", s.detail, s.url) for s in running]
     yield from columns(rows, ("SERVICE", "STATE", "SINCE", "HEALTH", "URL"))
+    yield from (f"! {s.name}: {s.healing}" for s in running if s.healing)
     certificate = status.certificate
     if certificate:
         served = {True: "served = on disk", False: "served is ANOTHER one", None: "not asked"}[certificate.matches]

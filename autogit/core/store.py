@@ -18,7 +18,7 @@ from autogit.providers.base import Clock, utc_now
 from autogit.providers.host.atomic import write_atomic
 
 _HINT = "autogit doctor --repair-lockfile keeps the damaged file aside and goes back to the last good one"
-_UNRECORDED = frozenset({"pid", "since"})
+_UNRECORDED = frozenset({"pid", "since", "health"})
 """What a provider reports and what changes without anybody's doing: not worth a line in version control."""
 
 

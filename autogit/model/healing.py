@@ -54,7 +54,7 @@ class HealingPolicy:
     window_seconds: float = 600.0
     most_repairs: int = 10
     cool_down_seconds: float = 60.0
-    calm_seconds: float = 30.0
+    calm_seconds: float = 10.0
 
 
 DEFAULT_POLICY = HealingPolicy()

@@ -40,10 +40,10 @@ class ImageFacts:
 class EngineFacts:
     """What a container engine says of itself; sizes are bytes.
 
-    `api_version` is the one agreed on, `root_dir` where it keeps its data. `images` maps a reference or an id to what the engine has (absent: not there),
-    `content` is what AutoGit's own image would be built from now. `own_ports` are published by this project's
-    containers, `other_ports` maps a port that another container publishes to its name. `limits` are sentences on what
-    does not work on this engine (rootless, another machine).
+    `api_version` is the one agreed on, `root_dir` where its data is. `images` maps a reference or an id to what the
+    engine has (absent: not there), `content` is what AutoGit's own image would be built from now. `own_ports` are
+    published by this project's containers, `other_ports` maps a port that another container publishes to its name.
+    `limits` are sentences on what does not work on this engine (rootless, another machine).
     """
 
     api_version: str

@@ -88,6 +88,16 @@ class ProjectPaths:
         return self.state / "in-sync.json"
 
     @property
+    def healths(self) -> Path:
+        """What healing remembers of each service."""
+        return self.state / "health.json"
+
+    @property
+    def heartbeats(self) -> Path:
+        """One file a scheduled job: when it ran last, and how that ended."""
+        return self.state / "heartbeats"
+
+    @property
     def audit_log(self) -> Path:
         """One JSON line a change that was applied."""
         return self.state / "audit.jsonl"

@@ -141,8 +141,81 @@ class UpView(View):
     certificate: str = ""
 
 
+class ImageView(View):
+    """The image of one service: what it is called, who chose it, and the one that is held to."""
+
+    service: str
+    reference: str
+    origin: str
+    id: str
+    digest: str
+    present: bool
+
+
+class UpgradeRow(View):
+    """One service before and after an upgrade; `registry` is the digest that its tag leads to, or why it is unknown."""
+
+    service: str
+    current: str
+    wanted: str
+    changes: bool
+    registry: str
+
+
+class UpgradeView(View):
+    """What an upgrade would do."""
+
+    schema_version: int = 1
+    services: tuple[UpgradeRow, ...]
+    plan: PlanView
+
+
+class AdoptView(View):
+    """What `adopt` wrote down, how much it knew already, and what the next `up` would change."""
+
+    schema_version: int = 1
+    adopted: tuple[str, ...]
+    known: int
+    different: tuple[str, ...]
+
+
+class RepairView(View):
+    """One repair: what was wrong, what was done, and whether it helped."""
+
+    address: str
+    reason: str
+    ok: bool
+    message: str = ""
+    seconds: float = 0.0
+
+
+class HealthView(View):
+    """What healing knows of one service."""
+
+    service: str
+    state: str
+    since: str
+    reason: str = ""
+    failures: int = 0
+    next_try_at: str = ""
+    breaker: Literal["open", "closed"] = "closed"
+
+
+class TurnView(View):
+    """One look of `reconcile`: every service's health, what was repaired, and what is worth telling."""
+
+    schema_version: int = 1
+    healthy: bool
+    services: tuple[HealthView, ...]
+    repairs: tuple[RepairView, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
 class ServiceStatusView(View):
-    """One service's state: `detail` says what was probed and seen, `since` is when its process started (RFC 3339)."""
+    """One service's state: `detail` says what was probed and seen, `since` is when its process started (RFC 3339).
+
+    `healing` is what `reconcile` says of it, "" where it has nothing to tell.
+    """
 
     name: str
     subdomain: str | None
@@ -151,6 +224,7 @@ class ServiceStatusView(View):
     detail: str
     url: str = ""
     since: str = ""
+    healing: str = ""
 
 
 class CertificateView(View):

@@ -14,6 +14,7 @@ from autogit.errors import AutogitError, LockfileError, NotInitialisedError, Usa
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
+from autogit.model.settings import Settings
 from autogit.operations.platform import Event, OnEvent, ignore
 from autogit.operations.project import Project, lockfile_store, provider_context
 from autogit.operations.seal import break_seal
@@ -65,9 +66,13 @@ async def list_volumes(paths: ProjectPaths) -> Sequence[str]:
 
 
 async def remove_volumes(
-    paths: ProjectPaths, names: Sequence[str], *, lock_wait_seconds: float = 0.0
+    paths: ProjectPaths, names: Sequence[str], confirmed_name: str, *, lock_wait_seconds: float = 0.0
 ) -> tuple[str, ...]:
-    """Stop everything and remove these volumes with their data; what is not AutoGit's is never touched."""
+    """Stop everything and remove these volumes with their data; what is not AutoGit's is never touched.
+
+    `confirmed_name` must be the project's name. Raises UsageError where it is another.
+    """
+    _check_name(project_name(paths), confirmed_name, "down --volumes")
     async with apply_lock(paths.apply_lock, "down --volumes", wait_seconds=lock_wait_seconds):
         messages = await _stop(paths)
         return (*messages, *await _drop_volumes(paths, names))
@@ -78,18 +83,26 @@ async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: flo
 
     `.env` and overrides stay. `confirmed_name` must be the project's name. Raises UsageError where it is another.
     """
-    name = project.settings.project_name
-    if confirmed_name != name:
-        raise UsageError(
-            f"nothing was removed: {confirmed_name or 'no name'} is not the name of this project ({name})",
-            hint=f"autogit down --purge --confirm {name}",
-        )
+    _check_name(project.settings.project_name, confirmed_name, "down --purge")
     async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
         messages = await _stop(project.paths)
         messages += await _drop_volumes(project.paths, await list_volumes(project.paths))
         shutil.rmtree(project.paths.state)
         project.paths.lockfile.unlink(missing_ok=True)
     return (*messages, "removed .autogit/ (certificates, secrets, data, logs) and autogit.lock.json")
+
+
+def _check_name(name: str, confirmed: str, command: str) -> None:
+    if confirmed != name:
+        raise UsageError(
+            f"nothing was removed: {confirmed or 'no name'} is not the name of this project ({name})",
+            hint=f"autogit {command} --confirm {name}",
+        )
+
+
+def project_name(paths: ProjectPaths) -> str:
+    """Return the project's name as lockfile and `.env` still tell it."""
+    return _last_settings(paths)[1].get("PROJECT_NAME") or Settings().project_name
 
 
 async def _stop(paths: ProjectPaths) -> tuple[str, ...]:
@@ -125,13 +138,18 @@ def _forget(paths: ProjectPaths, gone: set[Address]) -> None:
     Recorder(store, replace(lockfile, entries=kept)).finish("down", "ok", settings=None)
 
 
-def _runtime(paths: ProjectPaths) -> Runtime:
-    """Return the runtime that this project last ran in, as far as lockfile and `.env` still tell."""
+def _last_settings(paths: ProjectPaths) -> tuple[Lockfile, Mapping[str, str]]:
+    """Return the lockfile and the settings that were last applied, as far as lockfile and `.env` still tell."""
     try:
         lockfile = lockfile_store(paths).load()
     except LockfileError:
         lockfile = Lockfile()
-    settings = {**_env_values(paths), **lockfile.settings}
+    return lockfile, {**_env_values(paths), **lockfile.settings}
+
+
+def _runtime(paths: ProjectPaths) -> Runtime:
+    """Return the runtime that this project last ran in."""
+    lockfile, settings = _last_settings(paths)
     kinds = {address.kind for address in lockfile.entries}
     name = "docker" if "container" in kinds else "embedded" if "process" in kinds else settings.get("RUNTIME", "")
     return cast("Runtime", load_provider("compute", name or "embedded", provider_context(paths, settings)))

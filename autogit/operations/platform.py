@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan,
 from autogit.model.resource import Address
 from autogit.model.views import PlanView, UpView
 from autogit.operations import present
+from autogit.operations.audit import write_audit
 from autogit.operations.project import Project
 from autogit.operations.seal import break_seal, write_seal
 from autogit.providers.host.atomic import write_atomic
@@ -238,7 +238,13 @@ async def _carry_out(
     def on_outcome(outcome: Outcome) -> None:
         nonlocal landed
         landed += 1
-        _audit(project, caller.command, outcome)
+        row = {
+            "address": str(outcome.address),
+            "action": outcome.action.value,
+            "ok": outcome.ok,
+            "error": getattr(outcome.error, "code", None),
+        }
+        write_audit(project.paths, project.context.clock(), caller.command, row)
         view = present.outcome_view(outcome)
         text = f"{view.message or view.action} in {view.seconds:.1f}s" if view.ok else view.message
         caller.on_event(Event("outcome", view.address, text, landed, total, view.ok))
@@ -344,17 +350,3 @@ def _copy_to_overrides(project: Project, change: Change) -> str:
     target = project.paths.overrides / "files" / change.address.name
     write_atomic(target, source.read_bytes(), 0o644)
     return f"{change.address} adopted: {Path('overrides', 'files', change.address.name)} now wins over the template"
-
-
-def _audit(project: Project, command: str, outcome: Outcome) -> None:
-    """Append one line to the audit log."""
-    row = {
-        "at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": command,
-        "address": str(outcome.address),
-        "action": outcome.action.value,
-        "ok": outcome.ok,
-        "error": getattr(outcome.error, "code", None),
-    }
-    with project.paths.audit_log.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from time import time
 from typing import Any
 
+import autogit
 from autogit import __version__
 from autogit.core.reconcile import Prepared
-from autogit.fastpath import content_digest, environment, file_digest, host_signature, tree_digest
+from autogit.fastpath import (
+    PROBE_SECONDS,
+    content_digest,
+    environment,
+    file_digest,
+    host_signature,
+    tree_digest,
+    tree_signature,
+)
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
 from autogit.operations.project import Project, input_trees
+from autogit.providers.compute.engine.wire import container_signatures, is_well
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.programs import find_program
 
@@ -33,7 +43,10 @@ def write_seal(project: Project, prepared: Prepared) -> None:
     """
     if project.paths.env_file != project.paths.root / ".env":
         return  # the fast path serves the plain form of `up` only
-    seal = _seal(project, prepared)
+    units = _units(project, prepared)
+    if not units:
+        return
+    seal = _seal(project, prepared, units)
     rendered = {
         str(prepared.spec.paths.rendered / path): content_digest(file.text.encode(), stat.S_IFREG | 0o644)
         for path, file in prepared.tree.files.items()
@@ -43,7 +56,7 @@ def write_seal(project: Project, prepared: Prepared) -> None:
         write_atomic(project.paths.seal, json.dumps(seal).encode(), 0o600)
 
 
-def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
+def _seal(project: Project, prepared: Prepared, units: Mapping[str, Any]) -> dict[str, Any]:
     facts = prepared.facts.certificates[prepared.spec.base_domain]
     return {
         "version": __version__,
@@ -57,9 +70,40 @@ def _seal(project: Project, prepared: Prepared) -> dict[str, Any]:
         "programs": {name: find_program(name) for name in sorted(_programs(project))},
         "files": {str(path): file_digest(str(path)) for path in sorted(_files(project, prepared))},
         "trees": {str(path): tree_digest(str(path)) for path in input_trees(project.paths)},
-        "socket": str(project.runtime.socket),
-        "processes": _processes(prepared),
+        "installed": _installed(prepared),
+        "units": units,
     }
+
+
+def _units(project: Project, prepared: Prepared) -> dict[str, Any]:
+    """Return what the fast path compares running services with; nothing where it could not reach them."""
+    spec, engine, socket = prepared.spec, prepared.facts.engine, project.runtime.socket
+    if engine is None:
+        return {"runtime": spec.runtime, "socket": str(socket), "processes": _processes(prepared)}
+    if socket is None:
+        return {}
+    try:
+        containers = container_signatures(str(socket), engine.api_version, spec.project, PROBE_SECONDS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    observed = {str(r.attributes["id"]) for a, r in prepared.state.resources.items() if a.kind == spec.unit_kind}
+    if set(containers) != observed or not all(is_well(signature) for signature in containers.values()):
+        return {}
+    return {
+        "runtime": spec.runtime,
+        "socket": str(socket),
+        "api": engine.api_version,
+        "project": spec.project,
+        "containers": containers,
+        "ingress": [spec.bind_address, spec.ports.get(f"{spec.ingress}/http", 0)],
+    }
+
+
+def _installed(prepared: Prepared) -> dict[str, str]:
+    """Return what AutoGit's own image is made of: where it is one, a change of the installation is an input."""
+    if not any(s.image and s.image.local for s in prepared.spec.running):
+        return {}
+    return {str(folder): tree_signature(str(folder)) for folder in (Path(autogit.__file__).parent,)}
 
 
 def _programs(project: Project) -> Iterable[str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from autogit.core.lock import find_holder
 from autogit.core.reconcile import Prepared, prepare
 from autogit.core.verify import RouteCheck, check_routes
+from autogit.model.healing import ServiceHealth, ServiceState
 from autogit.model.resource import Resource
 from autogit.model.spec import ServiceSpec
 from autogit.model.views import (
@@ -20,6 +21,7 @@ from autogit.model.views import (
 )
 from autogit.operations import present
 from autogit.operations.project import Project
+from autogit.operations.reconcile import read_healths
 
 _SECONDS_A_DAY = 86400
 
@@ -28,7 +30,9 @@ async def status(project: Project) -> StatusView:
     """Return everything `autogit status` says; changes nothing."""
     prepared = await prepare(project.engine)
     checks = await _checks(project, prepared)
-    services = tuple(_service(prepared, service, checks.get(service.name)) for service in prepared.spec.services)
+    healths = read_healths(project.paths)
+    seen = (_service(prepared, service, checks.get(service.name)) for service in prepared.spec.services)
+    services = tuple(view.model_copy(update=_healing(view, healths.get(view.name))) for view in seen)
     certificate = _certificate(project, prepared, checks)
     holder = find_holder(project.paths.apply_lock)
     return StatusView(
@@ -77,6 +81,16 @@ def _service(prepared: Prepared, service: ServiceSpec, check: RouteCheck | None)
         url=present.route_url(prepared.spec, hosts[0]) if hosts else "",
         since=str(unit.attributes.get("since") or "") if unit else "",
     )
+
+
+def _healing(view: ServiceStatusView, health: ServiceHealth | None) -> dict[str, str]:
+    """Say what healing has to tell of a service; nothing where all is well."""
+    if health is None or view.status == "healthy" or health.state in (ServiceState.HEALTHY, ServiceState.DEPLOYING):
+        return {}
+    words = health.state.value + (f" ({health.reason})" if health.reason else "")
+    if health.opened_at:
+        words += f", not repaired any more for now: {health.failures} failures"
+    return {"healing": words + (f", next try {health.next_try_at[:19]}Z" if health.next_try_at else "")}
 
 
 def _external_port(service: ServiceSpec) -> int | None:

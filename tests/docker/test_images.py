@@ -182,6 +182,11 @@ def test_a_check_that_the_image_brings_is_asked_by_the_engine(engine, images):
         assert found["Health"]["Status"] == "healthy"
 
 
+def test_gitlab_answers_on_the_port_of_ssh(engine, images):
+    with running(engine, images["gitlab"], "--network=none") as container:
+        assert passes(engine, container, ["sh", "-c", "nc 127.0.0.1 22 </dev/null | grep -q SSH-2.0"]) == ""
+
+
 def test_gitlab_runner_ends_at_its_signal(engine, images):
     run = descriptors()["gitlab-runner"]["runs"]["container"]
     with running(engine, images["gitlab-runner"], *hardening(run), "--network=none") as container:

@@ -61,6 +61,13 @@ class Runtime(Reconciler):
     async def logs(self, service: str, *, lines: int) -> Sequence[str]:
         """Return the last `lines` lines of the service's output, the oldest first; empty where there are none."""
 
+    def events(self) -> Iterator[str]:
+        """Yield a word whenever something may have happened to a service; blocks, ends where nothing can be heard.
+
+        Whoever listens looks again at an interval too. A runtime without events yields none.
+        """
+        return iter(())
+
     @abstractmethod
     async def restart(self, service: str) -> None:
         """Stop and start the running version and wait until it is ready. Raises NotReadyError with log lines."""

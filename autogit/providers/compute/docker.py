@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,7 +36,7 @@ from autogit.providers.compute.engine.observe import (
     network_resource,
     ours,
 )
-from autogit.providers.compute.engine.ready import await_ready
+from autogit.providers.compute.engine.ready import await_ready, is_well_after_all
 
 _DEFAULT_PROJECT = "autogit"
 
@@ -112,7 +113,10 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         found = []
         for service, group in groups.items():
             address = Address("container", service)
-            found.append(container_resource(group, scope.desired.get(address), scope.owned.get(address), self.project))
+            seen = container_resource(group, scope.desired.get(address), scope.owned.get(address), self.project)
+            if seen.attributes["state"] == "unhealthy" and await is_well_after_all(self.client, group[0]):
+                seen = replace(seen, attributes={**seen.attributes, "state": "running"})
+            found.append(seen)
         return found
 
     async def _found(self) -> list[Found]:
@@ -289,6 +293,10 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
     def follow(self, services: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield new lines of all these services' containers, those of a replacement too."""
         return stream.follow_logs(self.client, self.project, services)
+
+    def events(self) -> Iterator[str]:
+        """Yield the service that something happened to, "" for something else of the project."""
+        return stream.watch_events(self.client, self.project)
 
     async def restart(self, service: str) -> None:
         """Restart the container of a service and wait until it is ready."""

@@ -125,6 +125,7 @@ def container_resource(
         "copies": len(group),
         "id": container.id,
         "since": container.started_at,
+        "health": container.health,
     }
     return Resource(Address("container", container.service), attributes)
 

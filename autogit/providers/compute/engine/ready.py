@@ -36,10 +36,10 @@ async def await_ready(engine: Engine, container_id: str, budget_seconds: float, 
         if raw is None:
             return "is gone"
         found = Found(raw)
-        if why := _gave_up(found):
-            return why
         if found.status == "running" and await _is_well(engine, found, elapsed):
             return ""
+        if why := _gave_up(found):
+            return why
         if elapsed >= budget_seconds:
             return f"did not become ready in {budget_seconds:.0f} s{_last_word(raw)}"
         if elapsed - reported >= _REPORT_SECONDS:
@@ -65,6 +65,11 @@ def _gave_up(found: Found) -> str:
 def _ending(state: Any) -> str:
     error = str(state.get("Error") or "")
     return f"exit code {state.get('ExitCode')}" + (f" ({error})" if error else "")
+
+
+async def is_well_after_all(engine: Engine, found: Found) -> bool:
+    """Ask a container that the engine calls unhealthy once more: after a pause, its verdict is of before the pause."""
+    return found.status == "running" and await _is_well(engine, found, 0.0)
 
 
 async def _is_well(engine: Engine, found: Found, elapsed: float) -> bool:
