@@ -88,7 +88,7 @@ def _service(c: ContainerSpec, labels: Mapping[str, str]) -> dict[str, Any]:
         "stop_grace_period": f"{c.stop_grace_seconds}s",
         "shm_size": c.shm_bytes,
         "pid": c.pid,
-        "restart": "unless-stopped",
+        "restart": "always",
         "logging": _LOGGING,
         "labels": dict(labels),
         "deploy": {"resources": _resources(c)},

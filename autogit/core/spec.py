@@ -80,7 +80,7 @@ def build_spec(
             *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
         ),
     )
-    return _with_containers(spec, settings) if spec.in_containers else _with_programs(spec, facts)
+    return _with_containers(spec, settings, facts) if spec.in_containers else _with_programs(spec, facts)
 
 
 def check_supported(settings: Settings) -> None:
@@ -352,13 +352,16 @@ def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:
     return replace(spec, services=services)
 
 
-def _with_containers(spec: PlatformSpec, settings: Settings) -> PlatformSpec:
+def _with_containers(spec: PlatformSpec, settings: Settings, facts: HostFacts) -> PlatformSpec:
     running = {s.name for s in spec.running}
-    services = tuple(
-        s
-        if s.unavailable
-        else replace(s, container=build_container(spec, s, [*running & set(dependencies_of(s.descriptor, settings))]))
-        for s in spec.services
-    )
+
+    def contained(service: ServiceSpec) -> ServiceSpec:
+        container = build_container(spec, service, [*running & set(dependencies_of(service.descriptor, settings))])
+        if container is not None and facts.engine is not None:
+            # An engine refuses a limit above its cores (moby, daemon/daemon_unix.go).
+            container = replace(container, cpus=min(container.cpus, facts.cpus))
+        return replace(service, container=container)
+
+    services = tuple(s if s.unavailable else contained(s) for s in spec.services)
     spec = replace(spec, services=services)
     return replace(spec, networks=build_networks(spec), notes=(*spec.notes, *policy_notes(spec)))

@@ -21,7 +21,7 @@ from autogit.core.healing import (
 )
 from autogit.model.healing import HealingPolicy, ServiceHealth, ServiceState
 
-POLICY = HealingPolicy()
+POLICY = HealingPolicy(calm_seconds=30.0)
 START = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
 
 

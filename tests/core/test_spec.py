@@ -54,7 +54,6 @@ def test_a_service_without_any_form_for_this_runtime_is_unavailable(workbench):
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("RUNTIME=docker", "set RUNTIME=embedded"),
         ("RUNTIME=swarm", "set RUNTIME=embedded"),
         ("INGRESS=nginx", "set INGRESS=traefik"),
         ("CERT_ISSUER=letsencrypt", "set CERT_ISSUER=local"),

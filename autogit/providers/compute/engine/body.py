@@ -23,6 +23,8 @@ WORKING_DIR = _COMPOSE + "project.working_dir"
 MANAGED = "autogit.managed"
 _COMPOSE_FILE = "docker-compose.yml"
 _SECRETS = "/run/secrets"
+RESTART_POLICY = "always"
+"""`unless-stopped` would not be started again after the engine was killed, nor after a signal that asked for a reload."""
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 
 
@@ -111,7 +113,7 @@ def _host_config(payload: ContainerPayload, first: str) -> dict[str, Any]:
         "PidMode": spec.pid,
         "Devices": [_device(text) for text in spec.devices],
         "DeviceRequests": _device_requests(spec.gpus),
-        "RestartPolicy": {"Name": "unless-stopped"},
+        "RestartPolicy": {"Name": RESTART_POLICY},
         "LogConfig": {"Type": "json-file", "Config": LOG_OPTIONS},
     }
 
