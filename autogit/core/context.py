@@ -25,6 +25,7 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "project": "PROJECT_NAME",
     "base_domain": "BASE_DOMAIN",
     "runtime": "RUNTIME",
+    "ingress": "INGRESS",
     "tier": "SIZE",
     "tier_values": "what the descriptor's `tier_values` say for this tier",
     "size": "`cpus`, `memory_bytes`, `whole_cpus`, `go_memory_limit` of the service in this tier",
@@ -78,6 +79,7 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "project": spec.project,
         "base_domain": spec.base_domain,
         "runtime": spec.runtime,
+        "ingress": spec.ingress,
         "tier": spec.tier,
         "tier_values": dict(service.descriptor.tier_values.get(spec.tier, {})),
         "size": _size(service),
@@ -241,7 +243,8 @@ def _middlewares(route: Mapping[str, Any]) -> list[str]:
 
     A service that sets headers of its own still gets the one that is the ingress' business: come back by HTTPS.
     """
-    names = ["security-headers" if route["security_headers"] else "strict-transport-security"]
+    names = [f"{route['name']}-identity"]
+    names += ["security-headers" if route["security_headers"] else "strict-transport-security"]
     names += [f"{route['name']}-rate-limit"] if route["rate_limit"] else []
     names += [f"{route['name']}-body-limit"] if route["max_body_bytes"] else []
     names += [f"{route['name']}-password"] if route["password_file"] else []

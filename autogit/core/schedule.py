@@ -12,7 +12,7 @@ from autogit.model.schedule import Job, JobContext, JobFile, Schedule
 JOBS: tuple[Job, ...] = (
     Job(
         name="reconcile",
-        description="keeps the platform as .env asks for, and heals it",
+        description="repairs what fell since the last up",
         arguments=("reconcile",),
         kind="service",
         service_arguments=("--watch",),

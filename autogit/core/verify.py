@@ -27,18 +27,29 @@ class RouteCheck:
     problem: str
 
 
-async def check_routes(spec: PlatformSpec, root: Path, *, timeout_seconds: float = 3.0) -> tuple[RouteCheck, ...]:
-    """Ask each route of a running service once; `root` is the CA certificate that must sign what is served."""
+async def check_routes(
+    spec: PlatformSpec, root: Path, *, address: str = "", timeout_seconds: float = 3.0
+) -> tuple[RouteCheck, ...]:
+    """Ask each route of a running service once; `root` is the CA certificate that must sign what is served.
+
+    `address` is where the ingress is reached ("": at its published address).
+    """
+    address = address or _reachable(spec.bind_address)
     port = spec.ports.get(f"{spec.ingress}/https")
     if port is None:
         return ()
 
     async def one(route: Route) -> RouteCheck:
         path = _path(spec, route)
-        probe = await asyncio.to_thread(https_probe, spec.bind_address, port, route.host, root, path, timeout_seconds)
+        probe = await asyncio.to_thread(https_probe, address, port, route.host, root, path, timeout_seconds)
         return RouteCheck(route, probe, _problem(route, probe))
 
     return tuple(await asyncio.gather(*(one(route) for route in spec.routes if route.probe_path != "")))
+
+
+def _reachable(bind_address: str) -> str:
+    """Return where something that listens on an address is reached from this host: any address means loopback too."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_address, bind_address)  # noqa: S104 - compared, not bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +92,6 @@ def _problem(route: Route, probe: TlsProbe) -> str:
         return f"{place} must ask for a password and answered {probe.status} without one"
     if probe.status >= _LEAST_SERVER_ERROR or probe.status == _NOT_FOUND:
         return f"{place} answers {probe.status}"
+    if probe.service != route.service:
+        return f"{place} is answered by {probe.service or 'something else'}, not by {route.service}"
     return ""

@@ -18,11 +18,14 @@ from autogit.model.service import TIERS, Tier
 from autogit.model.settings import DEFAULT_SERVICES
 from autogit.model.views import View
 from autogit.operations.project import load_project_catalogue
+from autogit.providers.compute.engine.wire import Wire
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.secret_store import SecretStore
 
-_DOCKER_SOCKET = "/var/run/docker.sock"
+_DEFAULT_HOST = "unix:///var/run/docker.sock"
+_INGRESS = "traefik"
 _PING_SECONDS = 2.0
+_REGISTRY_SECONDS = 10.0
 _MOST_BY_DEFAULT: Tier = "homelab"
 
 
@@ -92,7 +95,7 @@ def initialise(paths: ProjectPaths, answers: Mapping[str, str]) -> InitView:
 
 def probe_docker(address: str | None = None) -> DockerProbe:
     """Ask the Docker Engine's socket whether it answers (GET /_ping); changes nothing."""
-    target = address or os.environ.get("DOCKER_HOST") or f"unix://{_DOCKER_SOCKET}"
+    target = address or engine_host()
     if not target.startswith("unix://"):
         return DockerProbe(answers=False, sentence=f"a Docker Engine on {target.partition('://')[0]} was not asked")
     path = target.removeprefix("unix://")
@@ -113,10 +116,7 @@ def probe_docker(address: str | None = None) -> DockerProbe:
 
 
 def _rows(answers: Mapping[str, str], catalogue: Catalogue) -> Iterator[WrittenKey]:
-    docker = probe_docker()
-    why = docker.sentence
-    if docker.answers:
-        why += ", but the Docker runtime is not part of this version"
+    runtime = _runtime(catalogue)
     domain = answers.get("BASE_DOMAIN", "autogit.localhost")
     local = domain.endswith(".localhost")
     yield WrittenKey(
@@ -127,17 +127,63 @@ def _rows(answers: Mapping[str, str], catalogue: Catalogue) -> Iterator[WrittenK
     if "ACME_EMAIL" in answers:
         yield WrittenKey(key="ACME_EMAIL", value=answers["ACME_EMAIL"], reason="as you said")
     yield WrittenKey(key="CERT_ISSUER", value="local", reason="AutoGit's own authority: nothing to register")
-    yield WrittenKey(key="RUNTIME", value="embedded", reason=why)
+    yield runtime
+    if runtime.value == "docker" and (host := engine_host()) != _DEFAULT_HOST:
+        yield WrittenKey(key="DOCKER_HOST", value=host, reason="where the Docker Engine answers")
     yield WrittenKey(
         key="SERVICES_ENABLED", value=",".join(DEFAULT_SERVICES), reason="what cannot run here is left out and listed"
     )
-    size, reason = _size(catalogue)
+    size, reason = _size(catalogue, runtime.value)
     yield WrittenKey(key="SIZE", value=size, reason=reason)
 
 
-def _size(catalogue: Catalogue) -> tuple[Tier, str]:
+def engine_host() -> str:
+    """Return where a Docker Engine is looked for: DOCKER_HOST, the usual socket, or a rootless one's."""
+    given = os.environ.get("DOCKER_HOST")
+    if given:
+        return given
+    rootless = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}") / "docker.sock"
+    usual = Path(_DEFAULT_HOST.removeprefix("unix://"))
+    return f"unix://{rootless}" if rootless.exists() and not usual.exists() else _DEFAULT_HOST
+
+
+def _runtime(catalogue: Catalogue) -> WrittenKey:
+    """Choose containers where an engine answers that has the images or can fetch them, else processes; say why."""
+    host = engine_host()
+    probe = probe_docker(host)
+    if not probe.answers:
+        return WrittenKey(key="RUNTIME", value="embedded", reason=probe.sentence)
+    ingress = next(d for d in catalogue.descriptors if d.service == _INGRESS)
+    if _has_or_fetches(host.removeprefix("unix://"), ingress.image or ""):
+        return WrittenKey(key="RUNTIME", value="docker", reason=f"{probe.sentence}, and images can be had")
+    why = f"{probe.sentence}, but it has no images and reaches no registry (autogit images load)"
+    return WrittenKey(key="RUNTIME", value="embedded", reason=why)
+
+
+def _has_or_fetches(socket_path: str, image: str) -> bool:
+    """Tell whether an engine has an image, or its registry does."""
+    for target in (f"/images/{image}/json", f"/distribution/{image}/json"):
+        try:
+            wire = Wire(socket_path, _REGISTRY_SECONDS)
+            try:
+                wire.ask(target)
+            finally:
+                wire.close()
+        except (OSError, ValueError, KeyError):
+            continue
+        return True
+    return False
+
+
+def _size(catalogue: Catalogue, runtime: str) -> tuple[Tier, str]:
     """Return the tier for this host: the largest whose memory and cores fit what can run here, homelab at most."""
-    running = [d for d in catalogue.descriptors if d.runs.embedded and d.sizing]
+    wanted = {*DEFAULT_SERVICES, _INGRESS}
+    in_containers = runtime == "docker"
+    running = [
+        d
+        for d in catalogue.descriptors
+        if d.sizing and (d.service in wanted and d.runs.container if in_containers else d.runs.embedded)
+    ]
     memory, cores = psutil.virtual_memory().total, os.cpu_count() or 1
     by_memory = largest_fitting_tier(running, memory) or TIERS[0]
     by_cores = [tier for tier in TIERS if tier_total(running, tier)[0] <= cores]

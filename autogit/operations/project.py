@@ -12,13 +12,14 @@ from autogit.core.catalogue import Catalogue, load_catalogue
 from autogit.core.paths import templates_root
 from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
-from autogit.core.spec import check_supported
+from autogit.core.spec import build_spec, check_supported
 from autogit.core.store import LockfileStore
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
 from autogit.model.host import HostFacts
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
+from autogit.model.spec import PlatformSpec
 from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
 from autogit.providers.compute.base import Runtime
 from autogit.providers.host.files import HostFiles, restore_previous
@@ -54,6 +55,7 @@ class Project:
     """One opened project. Providers are made once and hold no connection until used.
 
     `inputs` are the digests of what it was read from (path -> `fastpath` digest), taken before it was read.
+    `ingress_address` is where the ingress is reached from here ("": at the published address).
     """
 
     paths: ProjectPaths
@@ -66,6 +68,7 @@ class Project:
     secrets: Secrets
     files: Reconciler
     inputs: Mapping[str, str]
+    ingress_address: str = ""
 
     @property
     def engine(self) -> Engine:
@@ -94,6 +97,11 @@ class Project:
         )
         engine = await self.runtime.engine(self._image_names())
         return with_engine(facts, engine) if engine else facts
+
+    def outline(self) -> PlatformSpec:
+        """Return the platform as far as it can be told without looking at the host: names, ports, routes."""
+        facts = HostFacts(executables=find_programs(self.catalogue))
+        return build_spec(self.settings, self.catalogue, facts, self.store.load(), self.paths)
 
     def _image_names(self) -> set[str]:
         """Return every reference and id that a plan may ask for."""
@@ -124,7 +132,15 @@ def provider_context(
     return ProviderContext(paths, progress=progress, settings=settings, templates=templates_root())
 
 
-def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Project:
+@dataclass(frozen=True, slots=True)
+class Viewpoint:
+    """From where a project is looked at: AutoGit in a container reaches engine and ingress by other addresses."""
+
+    engine: str = ""
+    ingress_address: str = ""
+
+
+def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoint: Viewpoint = Viewpoint()) -> Project:
     """Load everything an operation needs. Raises NotInitialisedError, SettingsError, CatalogueError and UsageError."""
     if "$" in str(paths.root):
         raise UsageError(
@@ -137,7 +153,8 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
     settings = load_settings(paths.env_file, catalogue.descriptors)
     check_supported(settings)
     inputs |= {path: file_digest(path) for path in settings.secret_files}
-    context = provider_context(paths, settings.effective(), progress)
+    effective = {**settings.effective(), **({"DOCKER_HOST": viewpoint.engine} if viewpoint.engine else {})}
+    context = provider_context(paths, effective, progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))
     runtime.restore = partial(restore_previous, paths)
     return Project(
@@ -151,4 +168,5 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress) -> Proje
         secrets=Secrets(context),
         files=HostFiles(context),
         inputs=inputs,
+        ingress_address=viewpoint.ingress_address,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from autogit.core.lock import find_holder
 from autogit.core.reconcile import Prepared, prepare
 from autogit.core.verify import RouteCheck, check_routes
 from autogit.model.healing import ServiceHealth, ServiceState
-from autogit.model.resource import Resource
-from autogit.model.spec import ServiceSpec
+from autogit.model.spec import PlatformSpec, ServiceSpec
 from autogit.model.views import (
     CertificateView,
     Service,
@@ -29,9 +29,10 @@ _SECONDS_A_DAY = 86400
 async def status(project: Project) -> StatusView:
     """Return everything `autogit status` says; changes nothing."""
     prepared = await prepare(project.engine)
-    checks = await _checks(project, prepared)
+    spec, units = prepared.spec, _units(prepared)
+    checks = await _checks(project, spec, running=spec.ingress in units)
     healths = read_healths(project.paths)
-    seen = (_service(prepared, service, checks.get(service.name)) for service in prepared.spec.services)
+    seen = (_service(spec, service, units.get(service.name), checks.get(service.name)) for service in spec.services)
     services = tuple(view.model_copy(update=_healing(view, healths.get(view.name))) for view in seen)
     certificate = _certificate(project, prepared, checks)
     holder = find_holder(project.paths.apply_lock)
@@ -51,35 +52,57 @@ async def status(project: Project) -> StatusView:
 
 
 async def list_services(project: Project) -> tuple[Service, ...]:
-    """Return the specification's ServiceList: what `services list` prints and GET /api/v1/services answers."""
-    prepared = await prepare(project.engine)
-    checks = await _checks(project, prepared)
-    views = (_service(prepared, service, checks.get(service.name)) for service in prepared.spec.services)
+    """Return the specification's ServiceList: what `services list` prints and GET /api/v1/services answers.
+
+    It plans nothing and needs no secret: the API asks for it from inside a container.
+    """
+    spec = project.outline()
+    units = {name: _Unit(state) for name, state in (await project.runtime.units()).items()}
+    checks = await _checks(project, spec, running=spec.ingress in units)
+    views = (_service(spec, service, units.get(service.name), checks.get(service.name)) for service in spec.services)
     return tuple(Service(name=v.name, subdomain=v.subdomain, status=v.status, ports=v.ports) for v in views)
 
 
-async def _checks(project: Project, prepared: Prepared) -> Mapping[str, RouteCheck]:
-    """Ask the routes of the services that run; a service that is down needs no second witness."""
-    root = project.certificates.root_path(prepared.spec.base_domain)
-    ingress = _unit(prepared, prepared.spec.ingress)
-    if ingress is None or not root.exists():
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A running service's process or container: its state, and since when."""
+
+    state: str
+    since: str = ""
+
+
+def _units(prepared: Prepared) -> dict[str, _Unit]:
+    return {
+        address.name: _Unit(str(resource.attributes.get("state")), str(resource.attributes.get("since") or ""))
+        for address, resource in prepared.state.resources.items()
+        if address.kind == prepared.spec.unit_kind
+    }
+
+
+async def _checks(project: Project, spec: PlatformSpec, *, running: bool) -> Mapping[str, RouteCheck]:
+    """Ask the routes of the services that run; without a running ingress there is nobody to ask."""
+    root = project.certificates.root_path(spec.base_domain)
+    if not running or not root.exists():
         return {}
-    return {check.route.service: check for check in await check_routes(prepared.spec, root)}
+    checks = await check_routes(spec, root, address=project.ingress_address)
+    return {check.route.service: check for check in checks}
 
 
-def _service(prepared: Prepared, service: ServiceSpec, check: RouteCheck | None) -> ServiceStatusView:
-    state, detail = _verdict(service, _unit(prepared, service.name), check)
-    unit = _unit(prepared, service.name)
+def _service(
+    spec: PlatformSpec, service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None
+) -> ServiceStatusView:
+    probed = any(r.service == service.name and r.probe_path != "" for r in spec.routes)
+    state, detail = _verdict(service, unit, check, probed=probed)
     descriptor = service.descriptor
-    hosts = [r.host for r in prepared.spec.routes if r.service == service.name]
+    hosts = [r.host for r in spec.routes if r.service == service.name]
     return ServiceStatusView(
         name=service.name,
         subdomain=descriptor.subdomain,
         status=state,
         ports=ServicePorts(internal=descriptor.internal_port, external=_external_port(service)),
         detail=detail,
-        url=present.route_url(prepared.spec, hosts[0]) if hosts else "",
-        since=str(unit.attributes.get("since") or "") if unit else "",
+        url=present.route_url(spec, hosts[0]) if hosts else "",
+        since=unit.since if unit else "",
     )
 
 
@@ -100,30 +123,18 @@ def _external_port(service: ServiceSpec) -> int | None:
     return service.ports.get("https" if "https" in published else "http")
 
 
-def _verdict(service: ServiceSpec, unit: Resource | None, check: RouteCheck | None) -> tuple[Status, str]:
+def _verdict(service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None, *, probed: bool) -> tuple[Status, str]:
     if service.unavailable:
         return "unknown", service.unavailable
     if unit is None:
         return "unknown", "not running: autogit up starts it"
-    state = unit.attributes.get("state")
-    if state != "running":
-        return "unhealthy", f"it is {state}"
+    if unit.state != "running":
+        return "unhealthy", f"it is {unit.state}"
     if check is not None and check.problem:
         return "degraded", check.problem
-    if (
-        (service.program or service.container)
-        and check is None
-        and any(r.exposure != "internal" for r in service.descriptor.routes)
-    ):
+    if check is None and probed:
         return "degraded", "not reachable: the ingress is down"
     return "healthy", "answers" + (" directly and through the ingress" if check else "")
-
-
-def _unit(prepared: Prepared, name: str) -> Resource | None:
-    for address, resource in prepared.state.resources.items():
-        if address.kind == prepared.spec.unit_kind and address.name == name:
-            return resource
-    return None
 
 
 def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, RouteCheck]) -> CertificateView | None:

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _LONGEST_STATUS_LINE_BYTES = 256
+_LONGEST_HEAD_BYTES = 16384
 
-TlsProbe = namedtuple("TlsProbe", ("status", "serial_hex", "error"))  # noqa: PYI024 - typing costs the fast path 5 ms
-"""What a TLS endpoint answered: HTTP status (0: none), the served leaf's serial (hex, lower case), and the fault."""
+TlsProbe = namedtuple("TlsProbe", ("status", "serial_hex", "error", "service"), defaults=("",))  # noqa: PYI024 - typing is slow
+"""What a TLS endpoint answered: HTTP status (0: none), the served leaf's serial (hex, lower case), the fault, and which
+service the ingress says has answered (header X-Autogit-Service, "" without)."""
 
 
 def http_status(host: str, port: int, path: str, *, timeout_seconds: float, host_header: str = "") -> int:
@@ -51,22 +53,39 @@ def https_probe(  # noqa: PLR0913, PLR0917 - all six describe the one request
             context.wrap_socket(raw, server_hostname=server_name) as link,
         ):
             serial = _serial(link.getpeercert())
-            return TlsProbe(_status(link, path, server_name), serial, "")
+            head = _head(link, path, server_name, b"\r\n\r\n", _LONGEST_HEAD_BYTES)
+            return TlsProbe(_status_of(head), serial, "", _field(head, "x-autogit-service"))
     except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError; ValueError: a name that cannot be an SNI
         return TlsProbe(0, serial, str(exc) or type(exc).__name__)
 
 
 def _status(link: socket.socket, path: str, host: str) -> int:
+    return _status_of(_head(link, path, host, b"\n", _LONGEST_STATUS_LINE_BYTES))
+
+
+def _head(link: socket.socket, path: str, host: str, end: bytes, most_bytes: int) -> bytes:
+    """Ask, and read the answer up to `end`, or as far as it goes."""
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: autogit-probe\r\nConnection: close\r\n\r\n"
     link.sendall(request.encode("latin-1", "replace"))
     head = b""
-    while b"\n" not in head and len(head) < _LONGEST_STATUS_LINE_BYTES:
+    while end not in head and len(head) < most_bytes:
         chunk = link.recv(_LONGEST_STATUS_LINE_BYTES)
         if not chunk:
             break
         head += chunk
+    return head
+
+
+def _status_of(head: bytes) -> int:
     words = head.split(None, 2)
     return int(words[1]) if len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit() else 0
+
+
+def _field(head: bytes, name: str) -> str:
+    """Return a header field's value, "" where there is none."""
+    lines = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+    fields = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in fields if key.strip().lower() == name), "")
 
 
 def _serial(certificate: object) -> str:

@@ -66,7 +66,7 @@ class TestUnits:
             "# autogit schedule: autogit in /srv/autogit",
             "# Written by autogit schedule install; autogit schedule remove takes it away.",
             "[Unit]",
-            "Description=AutoGit autogit: keeps the platform as .env asks for, and heals it",
+            "Description=AutoGit autogit: repairs what fell since the last up",
             "Wants=network-online.target",
             "After=network-online.target docker.service",
             "StartLimitIntervalSec=0",
@@ -136,7 +136,7 @@ class TestCrontab:
             "# BEGIN autogit autogit",
             "# autogit schedule: autogit in /srv/autogit",
             "# Written by autogit schedule install; autogit schedule remove takes it away.",
-            "# reconcile: keeps the platform as .env asks for, and heals it",
+            "# reconcile: repairs what fell since the last up",
             f"@reboot {command}",
             f"*/5 * * * * {command}",
             "# END autogit autogit",
@@ -228,13 +228,14 @@ class TestRealSystemd:
 
     @given(words=st.lists(LINE, min_size=40, max_size=40))
     @settings(max_examples=8, deadline=None)
-    def test_words_survive_systemd(self, words):
+    def test_words_survive_systemd(self, tmp_path_factory, words):
         program = find_tool("systemd-analyze")
         if program is None:
             pytest.skip("no systemd-analyze here")
-        text = f"[Service]\nExecStart={quote_unit_command(['/bin/true', *words])}\n"
+        unit = tmp_path_factory.mktemp("unit") / "words.service"
+        unit.write_text(f"[Service]\nExecStart={quote_unit_command(['/bin/true', *words])}\n")
         done = subprocess.run(
-            [program, "verify", "--man=no", _unit_file(text)],
+            [program, "verify", "--man=no", unit],
             env={**os.environ, "SYSTEMD_LOG_LEVEL": "debug"},
             capture_output=True,
             check=False,
@@ -262,16 +263,8 @@ def _as_cron_would(line):
     subprocess.run(["/bin/sh", "-c", line.replace(r"\%", "%")], env=environ, check=True, timeout=30)
 
 
-def _unit_file(text):
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="autogit-unit-"))
-    (folder / "words.service").write_text(text)
-    return folder / "words.service"
-
-
 def _command_line(said):
-    """The words of ExecStart= as systemd read them: printed for a shell, with the dollar signs still doubled."""
+    """The words of ExecStart= as systemd read them: printed in double quotes, the dollar signs still doubled."""
     printed = re.search(r"^\s*Command Line: (/bin/true.*)$", said, re.MULTILINE)[1]
-    done = subprocess.run(["/bin/sh", "-c", rf"printf '%s\0' {printed}"], capture_output=True, check=True)
-    return [word.replace("$$", "$") for word in done.stdout.decode().split("\0")[:-1]]
+    words = re.findall(r'"((?:\\.|[^"\\])*)"|([^ ]+)', printed)
+    return [re.sub(r"\\(.)", r"\1", quoted or plain).replace("$$", "$") for quoted, plain in words]

@@ -22,7 +22,7 @@ class Ingress:
     """A TLS server on loopback with a certificate of a local authority; `answers` maps a host to a status."""
 
     def __init__(self, folder):
-        self.answers = {}
+        self.answers, self.services = {}, {}
         authority = Authority(folder / "ca", DOMAIN)
         leaf, _, key = authority.issue((DOMAIN, f"*.{DOMAIN}"), 90, datetime.now(UTC))
         from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,7 +34,9 @@ class Ingress:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                self.send_response(ingress.answers.get(self.headers["Host"].partition(":")[0], 404))
+                host = self.headers["Host"].partition(":")[0]
+                self.send_response(ingress.answers.get(host, 404))
+                self.send_header("X-Autogit-Service", ingress.services.get(host, host.partition(".")[0]))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -70,6 +72,16 @@ def _spec(workbench, ingress):
 
 def _problems(spec, ingress):
     return {c.route.service: c.problem for c in asyncio.run(check_routes(spec, ingress.root))}
+
+
+def test_a_route_that_another_service_answers_is_a_problem(workbench, ingress):
+    spec = _spec(workbench, ingress)
+    ingress.answers = {"api.autogit.localhost": 200, "prometheus.autogit.localhost": 401}
+    ingress.services = {"api.autogit.localhost": "wiki", "prometheus.autogit.localhost": ""}
+    assert _problems(spec, ingress) == {
+        "api": "https://api.autogit.localhost is answered by wiki, not by api",
+        "prometheus": "https://prometheus.autogit.localhost is answered by something else, not by prometheus",
+    }
 
 
 def test_a_route_is_proven_by_name_status_and_password(workbench, ingress):

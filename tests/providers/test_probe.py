@@ -93,7 +93,7 @@ def test_an_answer_that_is_not_http_is_zero(answering):
 
 def test_a_tls_answer_carries_status_and_the_served_serial(secured):
     port, ca = secured
-    assert https_probe("127.0.0.1", port, NAME, ca, path="/ok") == (204, "abc123", "")
+    assert https_probe("127.0.0.1", port, NAME, ca, path="/ok") == (204, "abc123", "", "")
 
 
 def test_a_wrong_name_an_untrusted_certificate_and_a_missing_ca_are_told(secured, tmp_path):

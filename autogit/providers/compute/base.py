@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,6 +48,10 @@ class Runtime(Reconciler):
     @abstractmethod
     def own_pids(self) -> Collection[int]:
         """Return the pids of this project's processes, their children and what a killed supervisor left; blocks."""
+
+    @abstractmethod
+    async def units(self) -> Mapping[str, str]:
+        """Return the state of each service that is there, as `observe` words it, by the least that must be asked."""
 
     @abstractmethod
     async def wrote(self) -> Collection[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -197,6 +197,10 @@ class EmbeddedRuntime(Runtime):
         service = record.program.service
         lines = logtail.tail(self.log_path(service), _FAILURE_LINES, since=offset)
         return NotReadyError(f"{service} {why}", hint=f"autogit logs {service}", context=lines)
+
+    async def units(self) -> Mapping[str, str]:
+        """Return the state of each service that supervisord knows."""
+        return {r.address.name: str(r.attributes["state"]) for r in await self.observe(Scope())}
 
     async def wrote(self) -> Collection[str]:
         """Return the services that have a log file."""

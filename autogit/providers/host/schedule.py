@@ -343,8 +343,10 @@ def _read(path: Path) -> str | None:
         )
     try:
         return path.read_bytes().decode(errors="surrogateescape")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as exc:
+        raise RejectedError(f"systemd: {path} cannot be read: {exc.strerror}", hint="mend its permissions") from exc
 
 
 def _is_started(file: JobFile) -> bool:

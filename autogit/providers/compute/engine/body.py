@@ -24,7 +24,7 @@ MANAGED = "autogit.managed"
 _COMPOSE_FILE = "docker-compose.yml"
 _SECRETS = "/run/secrets"
 RESTART_POLICY = "always"
-"""`unless-stopped` would not be started again after the engine was killed, nor after a signal that asked for a reload."""
+"""`unless-stopped` would stay down where the engine was killed, and after a signal that asked for a reload."""
 LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 
 

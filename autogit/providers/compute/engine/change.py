@@ -16,8 +16,9 @@ a container of the wished definition is gone on with, every other one is the for
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,6 @@ _LOG_LINES = 20
 _RESTARTING = frozenset({"state", "config"})
 _CONNECTING = frozenset({"networks"})
 _LIMITING = frozenset({"memory_bytes", "cpus"})
-_GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,9 @@ class ContainerChange:
         if len(known) != 1 or known[0].name != self.name:
             return await self.install()
         container = known[0]
+        spec = self.payload.container
+        if fields & _LIMITING and not (spec.memory_bytes and spec.cpus):
+            return await self.install(anew=True)  # a limit cannot be taken off a container that exists
         details = []
         if fields & _LIMITING:
             await self._limit(container)
@@ -100,14 +103,17 @@ class ContainerChange:
             await self._connect(container)
             details.append("networks joined")
         if fields & _RESTARTING:
-            return await self._restart(container, put_back="config" in fields)
+            return await self._restart(container, fields)
         if "reload" in fields:
             return await self._reload(container)
         return await self._proven(container.id, ", ".join(details))
 
     async def _proven(self, container_id: str, detail: str) -> Done:
         why = await self._await(container_id)
-        return Done(detail, container_id, self._failure(why, await self._tail(container_id)) if why else None)
+        if not why:
+            return Done(detail, container_id)
+        failure = self._failure(why, await self._tail(container_id))
+        return Done(detail, container_id, _with(failure, hint=self._log_hint))
 
     async def _image(self) -> tuple[str, str]:
         """Return what to start from and its id: by its name where that still is the image we are held to."""
@@ -133,21 +139,21 @@ class ContainerChange:
 
     async def _try(self, candidate: str, former: Found | None, image: str, image_id: str) -> Done:
         gap_began = 0.0
-        stopped = False
+        stopped, found = False, bool(candidate)
         try:
-            candidate = candidate or await self._create(image, image_id)
+            candidate = candidate or await self._create(image, image_id, known=not self._beside(former))
             if former is not None and former.runs and not self.payload.beside:
                 stopped, gap_began = True, time.monotonic()
                 await stop(self.engine, former)
             why = await self._prove(candidate)
+            failure = self._failure(why, await self._tail(candidate)) if why else None
         except AutogitError as exc:
-            lines = await self._tail(candidate) if candidate else []
-            return await self._go_back(
-                candidate, former, self._failure(f"could not be started: {exc.message}", lines, exc)
-            )
+            failure = self._failure(f"could not be started: {_reason(exc)}", await self._tail(candidate), exc)
+        if failure is not None and found and former is None:
+            return Done(container_id=candidate, error=_with(failure, hint=self._log_hint))
+        if failure is not None:
+            return await self._go_back(candidate, former, failure)
         gap = time.monotonic() - gap_began if stopped else 0.0
-        if why:
-            return await self._go_back(candidate, former, self._failure(why, await self._tail(candidate)))
         await self._take_over(candidate, former)
         if former is None:
             return Done("ready", candidate)
@@ -155,13 +161,19 @@ class ContainerChange:
             f"ready; {gap:.1f} s without it" if stopped else "ready; the former one served meanwhile", candidate
         )
 
-    async def _create(self, image: str, image_id: str) -> str:
-        aliases = not self.payload.beside
-        body = create_body(self.payload, image, image_id, aliases=aliases)
+    def _beside(self, former: Found | None) -> bool:
+        return self.payload.beside and former is not None
+
+    async def _create(self, image: str, image_id: str, *, known: bool) -> str:
+        body = create_body(self.payload, image, image_id, aliases=known)
         made = await self.engine.call(lambda api: api.create_container_from_config(body, self.name))
         container_id = str(made["Id"])
-        for network in sorted(self.payload.container.networks)[1:]:
-            await self._join(container_id, network, known=aliases)
+        try:
+            for network in sorted(self.payload.container.networks)[1:]:
+                await self._join(container_id, network, known=known)
+        except AutogitError:
+            await remove(self.engine, container_id)
+            raise
         return container_id
 
     async def _prove(self, container_id: str) -> str:
@@ -174,9 +186,7 @@ class ContainerChange:
     async def _take_over(self, candidate: str, former: Found | None) -> None:
         """Make the proven one known by the service's name, then let the former one finish its requests and go."""
         if self.payload.beside:
-            for network in self.payload.container.networks:
-                await self._leave(candidate, network)
-                await self._join(candidate, network, known=True)
+            await self._connect(Found(await self.engine.call(lambda api: api.inspect_container(candidate))))
         if former is not None:
             await stop(self.engine, former)
             await remove(self.engine, former.id)
@@ -186,44 +196,47 @@ class ContainerChange:
         if candidate:
             await remove(self.engine, candidate)
         if former is None:
-            return Done(error=failure)
-        await self.engine.call(lambda api: api.rename(former.id, self.name))
-        restored = tuple(a for a in self.payload.config_files if self.restore(a))
-        untouched = former.runs and self.payload.beside and not restored
-        why = await self._serve_again(former, restarted=not untouched)
+            return Done(error=_with(failure, hint="it was taken away again; autogit up makes it anew"))
+        restored = await self._put_back()
+        # One that ran beside has read its files long ago.
+        why = await self._serve_again(former, restarted=not (former.runs and self.payload.beside), aside=True)
         ending = f"the former one {why} either" if why else "the former one is serving"
-        error = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
-        return Done(container_id=former.id, error=error, restored=restored)
+        return Done(container_id=former.id, error=_with(failure, ending, self._log_hint), restored=restored)
 
-    async def _serve_again(self, former: Found, *, restarted: bool) -> str:
+    async def _serve_again(self, former: Found, *, restarted: bool, aside: bool = False) -> str:
         try:
+            if aside:
+                await self.engine.call(lambda api: api.rename(former.id, self.name))
             if restarted:
-                await self.engine.call(lambda api: api.restart(former.id, self.payload.container.stop_grace_seconds))
+                await self.engine.call(lambda api: api.restart(former.id, former.stop_seconds))
             return await self._await(former.id)
         except AutogitError as exc:
-            return f"could not be started: {exc.message}"
+            return f"could not be started: {_reason(exc)}"
 
-    async def _restart(self, container: Found, *, put_back: bool) -> Done:
-        why, detail = await self._bring_up(container)
+    async def _put_back(self) -> tuple[Address, ...]:
+        return tuple([a for a in self.payload.config_files if await asyncio.to_thread(self.restore, a)])
+
+    async def _restart(self, container: Found, fields: Collection[str]) -> Done:
+        why, detail = await self._bring_up(container, reads="config" in fields or "reload" in fields)
         if why == _REPLACE:
-            return await self.install()
+            return await self.install(anew=True)
         if not why:
             return Done(detail, container.id)
         failure = self._failure(why, await self._tail(container.id))
-        restored = tuple(a for a in self.payload.config_files if put_back and self.restore(a))
+        restored = await self._put_back() if "config" in fields else ()
         if restored:
             again = await self._serve_again(container, restarted=True)
             ending = (
                 f"with its former files it {again} either" if again else "with its former files it is serving again"
             )
-            failure = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
-        return Done(container_id=container.id, error=failure, restored=restored)
+            failure = _with(failure, ending)
+        return Done(container_id=container.id, error=_with(failure, hint=self._log_hint), restored=restored)
 
-    async def _bring_up(self, container: Found) -> tuple[str, str]:
-        """Start, continue or restart; return why it is not ready and what was done."""
+    async def _bring_up(self, container: Found, *, reads: bool) -> tuple[str, str]:
+        """Start, restart, or continue one that need not read its files again; return why it is not ready, and what."""
         grace = self.payload.container.stop_grace_seconds
         try:
-            if container.status == "paused":
+            if container.status == "paused" and not reads:
                 await self.engine.call(lambda api: api.unpause(container.id))
                 detail = "continued"
             elif container.runs:
@@ -235,7 +248,7 @@ class ContainerChange:
         except MissingError:
             return _REPLACE, ""  # a network, a mount or the container itself is gone: a new one has them anew
         except AutogitError as exc:
-            return f"could not be started: {exc.message}", ""
+            return f"could not be started: {_reason(exc)}", ""
         return await self._await(container.id), detail
 
     async def _reload(self, container: Found) -> Done:
@@ -282,12 +295,25 @@ class ContainerChange:
     async def _tail(self, container_id: str) -> list[str]:
         return await tail(self.engine, container_id, _LOG_LINES) if container_id else []
 
+    @property
+    def _log_hint(self) -> str:
+        return f"autogit logs {self.service}"
+
     def _failure(self, why: str, lines: Sequence[str], cause: AutogitError | None = None) -> NotReadyError:
-        hint = cause.hint if cause and cause.hint else f"autogit logs {self.service}"
-        return NotReadyError(f"{self.service} {why}", hint=hint, context=lines)
+        return NotReadyError(f"{self.service} {why}", hint=cause.hint if cause else "", context=lines)
 
 
 _REPLACE = "(replace)"
+
+
+def _with(failure: NotReadyError, ending: str = "", hint: str = "") -> NotReadyError:
+    """Return a failure with what became of it, and a way out where its cause names none."""
+    message = f"{failure.message}; {ending}" if ending else failure.message
+    return NotReadyError(message, hint=failure.hint or hint, context=failure.context)
+
+
+def _reason(exc: AutogitError) -> str:
+    return exc.message.removeprefix("docker: ")
 
 
 async def containers_of(engine: Engine, project: str, service: str) -> list[Found]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,9 +24,18 @@ _TIMEOUT_SECONDS = 60
 _CONNECTIONS = 32
 _LEAST_API = (1, 40)
 """Mounts with propagation, device requests, `init` (Engine API version history)."""
+_NEWEST_API = (1, 51)
+"""What was read and tried; a newer engine is spoken to in this version."""
 _NOT_FOUND = 404
-_CONFLICT = 409
-_NOT_MODIFIED = 304
+_LONGEST_WORDS = 300
+
+_WRAPPING = re.compile(
+    r"^(Error response from daemon: |failed to create (shim )?task( for container)?: |OCI runtime \w+ failed: |"
+    r"runc (create|run) failed: |container_linux\.go:\d+: |starting container process caused: |exec failed: |"
+    r"unable to start container process: |driver failed programming external connectivity on endpoint \S+ \(\w+\): )+"
+)
+"""What engine and runtime say before they come to the point, each layer its own."""
+_TAKEN = re.compile(r"(?:Bind for|listen tcp[46]?) (?:0\.0\.0\.0)?(\S+?)(?:: bind| failed)")
 
 
 class MissingError(RejectedError):
@@ -51,7 +62,19 @@ class Engine:
 
         Raises MissingError, PortTakenError, StorageFullError, RejectedError and UnavailableError.
         """
-        return await asyncio.to_thread(self.call_now, work)
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                answer.set_result(self.call_now(work))
+            except BaseException as exc:  # noqa: BLE001 - it is raised where somebody waits for the answer
+                answer.set_exception(exc)
+
+        # A thread of its own: the event loop's pool is small, a pull would hold up every look at another container. And
+        # a daemon: Ctrl-C does not wait for a pull or a slow stop to end.
+        threading.Thread(target=run, daemon=True).start()
+        return await asyncio.wrap_future(answer)
 
     async def find(self, work: Callable[[Any], T]) -> T | None:
         """Do the same and return None where the engine has no such object."""
@@ -68,25 +91,43 @@ class Engine:
             return work(client)
 
     def _connect(self) -> APIClient:
+        """Return a client that speaks the newest version that the engine and this code know."""
+        first = self._open(_text(_LEAST_API))
+        with _told(self.host):
+            known = first.version(api_version=False)
+        try:
+            newest = _version(known["ApiVersion"])
+            least = _version(known.get("MinAPIVersion") or "1.0")
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise UnavailableError(
+                f"docker: what answers at {self.host} is not a Docker Engine", hint="set DOCKER_HOST"
+            ) from exc
+        if newest < _LEAST_API:
+            raise UnavailableError(
+                f"docker: the engine at {self.host} speaks API {_text(newest)}, at least {_text(_LEAST_API)} is needed",
+                hint="upgrade it: Docker Engine 19.03 or newer",
+            )
+        if least > _NEWEST_API:
+            raise UnavailableError(
+                f"docker: the engine at {self.host} speaks API {_text(least)} and newer, "
+                f"this AutoGit up to {_text(_NEWEST_API)}",
+                hint="upgrade AutoGit",
+            )
+        first.close()
+        return self._open(_text(min(newest, _NEWEST_API)))
+
+    def _open(self, version: str) -> APIClient:
         from docker import APIClient  # noqa: PLC0415 - 120 ms
 
         with _told(self.host):
-            # No version: the SDK asks the engine and takes the newest that both know.
-            client = APIClient(
+            return APIClient(
                 base_url=self.host,
-                version="auto",
+                version=version,
                 tls=self._tls(),
                 timeout=_TIMEOUT_SECONDS,
                 num_pools=_CONNECTIONS,
                 max_pool_size=_CONNECTIONS,
             )
-        version = str(client.api_version)
-        if tuple(int(part) for part in version.split(".")[:2]) < _LEAST_API:
-            raise UnavailableError(
-                f"docker: the engine at {self.host} speaks API {version}, at least 1.40 is needed",
-                hint="upgrade it: Docker Engine 19.03 or newer",
-            )
-        return client
 
     def _tls(self) -> Any:
         if not self.cert_path:
@@ -101,37 +142,58 @@ class Engine:
         )
 
 
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _text(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
 @contextmanager
 def _told(host: str) -> Iterator[None]:
-    """Turn what the SDK and the connection raise into sentences."""
-    import requests  # noqa: PLC0415 - comes with the SDK
-    from docker.errors import APIError, DockerException  # noqa: PLC0415 - the SDK
+    """Turn what the SDK and the connection raise into sentences; faults of local files are not among that."""
+    from http.client import HTTPException  # noqa: PLC0415 - with the SDK
+    from struct import error as cut_off  # noqa: PLC0415 - the SDK reads frames of streams with it
+
+    from docker.errors import APIError, DockerException, StreamParseError  # noqa: PLC0415 - the SDK
+    from requests.exceptions import RequestException  # noqa: PLC0415 - comes with the SDK
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - the same; a stream breaks with it
 
     try:
         yield
     except APIError as exc:
         raise _refused(exc) from exc
-    except (DockerException, requests.exceptions.RequestException, OSError) as exc:
+    except (DockerException, RequestException, HTTPError, HTTPException, ConnectionError, TimeoutError) as exc:
         raise _unreachable(host, exc) from exc
+    except (StreamParseError, cut_off) as exc:
+        raise UnavailableError(f"docker: the engine at {host} broke off in the middle of its answer") from exc
 
 
 def _refused(exc: Any) -> AutogitError:
     text = str(exc.explanation or exc).strip()
-    status = exc.status_code or 0
-    if status == _NOT_FOUND:
-        return MissingError(f"docker: {text}")
+    if exc.status_code == _NOT_FOUND:
+        return MissingError(f"docker: {in_short(text)}")
     if "port is already allocated" in text or "address already in use" in text:
+        place = _TAKEN.search(text)
         return PortTakenError(
-            f"docker: {text.rpartition(': ')[0] or text}: the port is taken",
+            f"docker: port {place[1].lstrip(':')} is taken" if place else f"docker: {in_short(text)}",
             hint="autogit doctor names who holds it; end that, or give another port in .env",
         )
     if "no space left on device" in text:
         return StorageFullError(
-            "docker: no space left on the engine's disk", hint="docker system df shows what fills it"
+            f"docker: no space left on the engine's disk ({in_short(text)})",
+            hint="docker system df shows what fills it",
         )
-    if "client version" in text and "too " in text:
-        return UnavailableError(f"docker: {text}", hint="upgrade the older of the two: the engine or AutoGit")
-    return RejectedError(f"docker: {text}")
+    return RejectedError(f"docker: {in_short(text)}")
+
+
+def in_short(text: str) -> str:
+    """Return what an engine says without the layers it came through, full ids and its own line breaks."""
+    words = " ".join(_WRAPPING.sub("", text.strip()).removesuffix(": unknown").split())
+    words = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", words)
+    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} ..."
 
 
 def _unreachable(host: str, exc: BaseException) -> AutogitError:

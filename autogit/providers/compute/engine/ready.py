@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autogit.errors import AutogitError
-from autogit.providers.compute.engine.client import Engine
+from autogit.providers.compute.engine.client import Engine, in_short
 from autogit.providers.compute.engine.observe import Found
 
 Report = Callable[[str], None]
@@ -17,54 +17,81 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _REPORT_SECONDS = 1.0
 _MOST_RESTARTS = 3
-_CALM_SECONDS = 2.0
+_CALM_SECONDS = 3.0
+_CHECK_SECONDS = 30.0
 _LONGEST_WORD = 90
+_NANOS = 10**9
 
 
 async def await_ready(engine: Engine, container_id: str, budget_seconds: float, report: Report) -> str:
     """Wait until a container is ready; return "" or why it is not (the end of a sentence that begins with its name).
 
     Ready is what its health check finds well. The check is carried out here as soon as it may pass: the engine's own
-    timer would first let an interval go by. Without a check a container is ready that stayed up for two seconds.
+    timer would first let an interval go by. Without a check a container is ready that stayed up for three seconds.
     Reports once a second.
     """
     began = time.monotonic()
     pause, reported = _FIRST_PAUSE_SECONDS, 0.0
+    looks = _Looks()
     while True:
         raw = await engine.find(lambda api: api.inspect_container(container_id))
         elapsed = time.monotonic() - began
         if raw is None:
             return "is gone"
         found = Found(raw)
-        if found.status == "running" and await _is_well(engine, found, elapsed):
-            return ""
-        if why := _gave_up(found):
+        looks.add(found, elapsed)
+        if why := _gave_up(found, looks):
             return why
+        if found.status == "running" and await _is_well(engine, found, elapsed - looks.calm_since):
+            return ""
+        if found.health == "unhealthy":
+            return f"runs, but its health check does not pass{_last_word(raw)}"
+        elapsed = time.monotonic() - began
         if elapsed >= budget_seconds:
             return f"did not become ready in {budget_seconds:.0f} s{_last_word(raw)}"
         if elapsed - reported >= _REPORT_SECONDS:
             reported = elapsed
             report(f"{_phase(found)}: {elapsed:.0f} of at most {budget_seconds:.0f} s")
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, budget_seconds - elapsed))
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
-def _gave_up(found: Found) -> str:
+class _Looks:
+    """What several looks at one container tell that a single one does not."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        """How often the engine started it again since the first look; before that is none of our business."""
+        self.calm_since = 0.0
+        self.ending = ""
+        """How it last ended, as far as it was seen."""
+        self._first: int | None = None
+
+    def add(self, found: Found, elapsed: float) -> None:
+        """Learn from one look."""
+        count = int(found.raw.get("RestartCount") or 0)
+        if self._first is None:
+            self._first = count
+        if count - self._first != self.restarts:
+            self.restarts, self.calm_since = count - self._first, elapsed
+        if found.status != "running":
+            self.ending = _ending(found.raw["State"])
+
+
+def _gave_up(found: Found, looks: _Looks) -> str:
     state = found.raw["State"]
     if state.get("OOMKilled") and found.status != "running":
         return "was ended for using more memory than its limit"
-    if int(found.raw.get("RestartCount") or 0) >= _MOST_RESTARTS:
-        return f"ends again and again, {_ending(state)}"
+    if looks.restarts >= _MOST_RESTARTS:
+        return "ends again and again" + (f", {looks.ending}" if looks.ending else "")
     if found.status in ("exited", "dead"):
-        return f"ended, {_ending(state)}"
-    if found.health == "unhealthy":
-        return f"runs, but its health check does not pass{_last_word(found.raw)}"
+        return f"ended, {looks.ending}"
     return ""
 
 
 def _ending(state: Any) -> str:
     error = str(state.get("Error") or "")
-    return f"exit code {state.get('ExitCode')}" + (f" ({error})" if error else "")
+    return f"exit code {state.get('ExitCode')}" + (f" ({in_short(error)})" if error else "")
 
 
 async def is_well_after_all(engine: Engine, found: Found) -> bool:
@@ -72,24 +99,36 @@ async def is_well_after_all(engine: Engine, found: Found) -> bool:
     return found.status == "running" and await _is_well(engine, found, 0.0)
 
 
-async def _is_well(engine: Engine, found: Found, elapsed: float) -> bool:
-    test = (found.raw["Config"].get("Healthcheck") or {}).get("Test") or []
+async def _is_well(engine: Engine, found: Found, calm_seconds: float) -> bool:
+    check = found.raw["Config"].get("Healthcheck") or {}
+    test = check.get("Test") or []
     if found.health == "healthy":
         return True
     if not test or test[0] == "NONE":
-        return elapsed >= _CALM_SECONDS
+        return calm_seconds >= _CALM_SECONDS
     command = ["/bin/sh", "-c", test[1]] if test[0] == "CMD-SHELL" else list(test[1:])
-    return await _passes(engine, found.id, command)
+    return await _passes(engine, found.id, command, (check.get("Timeout") or 0) / _NANOS or _CHECK_SECONDS)
 
 
-async def _passes(engine: Engine, container_id: str, command: list[str]) -> bool:
-    def run(api: Any) -> bool:
-        started = api.exec_create(container_id, command)
-        api.exec_start(started["Id"])
-        return bool(api.exec_inspect(started["Id"])["ExitCode"] == 0)
+async def _passes(engine: Engine, container_id: str, command: list[str], limit_seconds: float) -> bool:
+    """Carry a health check out; one that hangs is left behind, as the engine does with its own."""
 
+    def begin(api: Any) -> str:
+        exec_id = str(api.exec_create(container_id, command)["Id"])
+        api.exec_start(exec_id, detach=True)
+        return exec_id
+
+    deadline, pause = time.monotonic() + limit_seconds, 0.02
     try:
-        return await engine.call(run)
+        exec_id = await engine.call(begin)
+        while True:
+            seen = await engine.call(lambda api: api.exec_inspect(exec_id))
+            if not seen["Running"]:
+                return bool(seen["ExitCode"] == 0)
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
     except AutogitError:
         return False  # it ended meanwhile, or has no such program: the next look tells
 
@@ -105,4 +144,5 @@ def _last_word(raw: Any) -> str:
     """Return what the health check said last, in one short line: it tells the phase a long first start is in."""
     log = (raw["State"].get("Health") or {}).get("Log") or []
     lines = str(log[-1].get("Output") or "").strip().splitlines() if log else []
-    return f" ({lines[-1].strip()[:_LONGEST_WORD]})" if lines and lines[-1].strip() else ""
+    word = in_short(lines[-1]) if lines else ""
+    return f" ({word[:_LONGEST_WORD]})" if word else ""
