@@ -125,6 +125,13 @@ class RejectedError(ProviderError):
     code = "rejected"
 
 
+class MissingError(RejectedError):
+    """The backend has no such object."""
+
+    code = "missing"
+    http_status = 404
+
+
 class UnsupportedError(ProviderError):
     """The provider cannot hold what is wished for; never a silent drop."""
 

@@ -9,11 +9,13 @@ started as it was.
 | create | equal: it was removed behind our back | made again |
 | create | differs, or never applied | none: `up` |
 | update, replace | every field that differs is as recorded | carried out |
-| update, replace | some field was wished anew since, and it is down | started as it is |
+| update, replace of a container | something was wished anew; it fell, lost a network or a limit | that alone is put back |
+| the same, two copies, it is down | a killed `up` had begun this very wish | gone on with |
 | update, replace | else | none: `up` |
 | delete, hold | any | none |
 
-A volume that is gone is no repair: an empty one in its place would hide that data was lost. Whatever needs it waits.
+What is put back alone is recorded as it was: the next `up` must still see what is wished anew. A volume that is gone is
+no repair: an empty one in its place would hide that data was lost. Whatever needs it waits.
 """
 
 from __future__ import annotations
@@ -21,30 +23,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from autogit.model.lockfile import Lockfile
-from autogit.model.plan import Action, Change, Plan
+from autogit.core.plan import intent
+from autogit.model.lockfile import LockEntry, Lockfile
+from autogit.model.plan import Action, Change, FieldChange, Plan
 from autogit.model.resource import Address
 
-_UNITS = frozenset({"container", "process"})
+_STATE, _COPIES = "state", "copies"
+_IN_PLACE = (frozenset({_STATE}), frozenset({"networks"}), frozenset({"memory_bytes", "cpus"}))
+"""What can be put back in a container that exists: each of these together, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """What is to be put back, and why other differences are not (address -> sentence)."""
+    """What is to be put back, and why other differences are not (address -> sentence). `lost` are volumes."""
 
     plan: Plan
     refused: dict[Address, str]
+    lost: frozenset[Address] = frozenset()
 
 
 def find_repairs(plan: Plan, lockfile: Lockfile) -> Repairs:
     """Return the repairs of a plan."""
-    lost = {c.address for c in plan.pending if c.address.kind == "volume" and lockfile.find(c.address)}
-    refused = dict.fromkeys(lost, "the volume was removed, and its data with it")
+    lost = frozenset(c.address for c in plan.pending if c.address.kind == "volume" and _applied(c.address, lockfile))
+    refused: dict[Address, str] = {}
     chosen: list[Change] = []
     for change in plan.pending:
-        repair = None if change.address in lost else _repair(change, lockfile)
-        if repair is None:
-            refused.setdefault(change.address, "its wish has changed since the last up")
+        repair = _repair(change, lockfile.find(change.address))
+        if change.address in lost:
+            refused[change.address] = "it was removed, and its data with it"
+        elif repair is None:
+            applied = _applied(change.address, lockfile)
+            refused[change.address] = "its wish has changed since the last up" if applied else "it waits for autogit up"
         elif missing := lost & set(change.depends_on):
             names = ", ".join(str(address) for address in sorted(missing))
             refused[change.address] = (
@@ -52,7 +61,7 @@ def find_repairs(plan: Plan, lockfile: Lockfile) -> Repairs:
             )
         else:
             chosen.append(repair)
-    return Repairs(replace(plan, changes=tuple(chosen)), refused)
+    return Repairs(replace(plan, changes=tuple(chosen)), refused, lost)
 
 
 def without(plan: Plan, addresses: Iterable[Address]) -> Plan:
@@ -61,17 +70,45 @@ def without(plan: Plan, addresses: Iterable[Address]) -> Plan:
     return replace(plan, changes=tuple(c for c in plan.changes if c.address not in gone))
 
 
-def _repair(change: Change, lockfile: Lockfile) -> Change | None:
-    entry = lockfile.find(change.address)
-    if entry is None or change.after is None or not entry.attributes:
+def _applied(address: Address, lockfile: Lockfile) -> bool:
+    entry = lockfile.find(address)
+    return entry is not None and bool(entry.attributes)
+
+
+def _repair(change: Change, entry: LockEntry | None) -> Change | None:
+    if entry is None or not entry.attributes or change.after is None:
         return None
-    wish, recorded = change.after.attributes, entry.attributes
-    anew = {name for name in wish if wish[name] != recorded.get(name)}
+    wish = change.after.attributes
+    anew = {name for name in wish if name not in entry.attributes or wish[name] != entry.attributes[name]}
     if change.action is Action.CREATE:
         return None if anew else change
     if not anew & {field.name for field in change.fields}:
         return change
-    state = tuple(field for field in change.fields if field.name == "state")
-    if state and change.address.kind in _UNITS:
-        return replace(change, action=Action.UPDATE, fields=state, reason=f"it is {state[0].before}")
-    return None
+    return _put_back(change, entry, anew) if change.address.kind == "container" else None
+
+
+def _put_back(change: Change, entry: LockEntry, anew: set[str]) -> Change | None:
+    """Return the repair of a container of which something else is wished anew."""
+    moved = [field for field in change.fields if field.name not in anew]
+    names = {field.name for field in moved}
+    if _COPIES in names:
+        begun = change.after is not None and entry.intended == intent(change.after)
+        return change if begun and _STATE in names else None
+    if not names or names - frozenset().union(*_IN_PLACE):
+        return None
+    kept = [f for f in moved if not any(f.name in group and group & anew for group in _IN_PLACE)]
+    return _as_it_was(change, entry, tuple(kept)) if kept else None
+
+
+def _as_it_was(change: Change, entry: LockEntry, fields: tuple[FieldChange, ...]) -> Change | None:
+    if change.after is None:  # pragma: no cover - the caller has looked
+        return None
+    recorded = {name: entry.attributes[name] for name in change.after.attributes if name in entry.attributes}
+    state = next((f"it is {field.before}" for field in fields if field.name == _STATE), "")
+    return replace(
+        change,
+        action=Action.UPDATE,
+        fields=fields,
+        after=replace(change.after, attributes=recorded),
+        reason=state or "changed behind AutoGit's back: " + ", ".join(sorted(f.name for f in fields)),
+    )

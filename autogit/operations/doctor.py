@@ -15,12 +15,14 @@ from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
 from autogit.operations.present import published_ports
 from autogit.operations.project import Project, lockfile_store, open_project
+from autogit.operations.reconcile import read_healths
 from autogit.providers.host.secret_store import SecretStore
 
 _GIB = 1024**3
 _LEAST_FREE_BYTES = 2 * _GIB
 _LEAST_YEAR = 2026
 _LOCALHOST = ".localhost"
+_LONGEST_SILENCE_SECONDS = 900.0
 
 
 async def diagnose(paths: ProjectPaths) -> DoctorView:
@@ -59,6 +61,7 @@ async def _project(project: Project) -> AsyncIterator[FindingView]:
         ("runtime", _runtime),
         ("certificates", _certificates),
         ("secrets", _secrets),
+        ("healing", _healing),
     )
     for name, check in checks:
         try:
@@ -93,15 +96,18 @@ async def _platform(project: Project) -> list[FindingView]:
         )
     if not held and not pending:
         found.append(FindingView(check="plan", level="ok", message="everything is as .env asks for"))
-    return [*found, *_ports(project, prepared)]
+    return [*found, *_ports(prepared)]
 
 
-def _ports(project: Project, prepared: Prepared) -> Iterator[FindingView]:
-    """Name each published port with the process that holds it."""
+def _ports(prepared: Prepared) -> Iterator[FindingView]:
+    """Name each published port with who holds it, and each that a container of ours publishes and should not."""
     from autogit.core.host import listening_ports  # noqa: PLC0415 - psutil costs 15 ms
 
-    everybody, others = listening_ports(), listening_ports(project.runtime.own_pids())
-    for name, number in published_ports(prepared.spec).items():
+    everybody, others = listening_ports(), prepared.facts.busy_ports
+    engine = prepared.facts.engine
+    own = engine.own_ports if engine else frozenset()
+    wanted = published_ports(prepared.spec)
+    for name, number in wanted.items():
         if number in others:
             fix = f"end that process, or give {name} another port in .env"
             message = f"{number} ({name}) is held by {others[number] or 'another process'}"
@@ -109,6 +115,9 @@ def _ports(project: Project, prepared: Prepared) -> Iterator[FindingView]:
         else:
             holder = f"is held by our {everybody[number]}" if number in everybody else "is free"
             yield FindingView(check="ports", level="ok", message=f"{number} ({name}) {holder}")
+    for number in sorted(own - set(wanted.values())):
+        message = f"{number} is published by a container of this project, and nothing here asks for it"
+        yield FindingView(check="ports", level="warning", message=message, fix="autogit up makes the container anew")
 
 
 async def _names(project: Project) -> list[FindingView]:
@@ -133,7 +142,7 @@ async def _runtime(project: Project) -> list[FindingView]:
             check="runtime",
             level="ok" if health.ok else "error",
             message=health.detail,
-            fix="" if health.ok else "autogit up",
+            fix="" if health.ok else health.fix or "autogit up",
         )
     ]
 
@@ -156,6 +165,25 @@ async def _certificates(project: Project) -> list[FindingView]:
     if not health.ok:
         fix = "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
         found.append(FindingView(check="authority", level="error", message=health.detail, fix=fix))
+    return found
+
+
+async def _healing(project: Project) -> list[FindingView]:
+    """Look for the sign of life of a scheduled healing, and for services that are not repaired any more."""
+    found = []
+    for name, health in sorted(read_healths(project.paths).items()):
+        if health.opened_at:
+            message = f"{name} is not repaired any more for now: {health.reason}"
+            found.append(FindingView(check="healing", level="warning", message=message, fix=f"autogit logs {name}"))
+    beat = project.paths.heartbeats / "reconcile.json"
+    if not beat.exists():
+        return found
+    age = project.context.clock().timestamp() - beat.stat().st_mtime
+    if age > _LONGEST_SILENCE_SECONDS:
+        message = f"autogit reconcile ran last {age / 60:.0f} minutes ago"
+        found.append(FindingView(check="healing", level="warning", message=message, fix="autogit schedule show"))
+    else:
+        found.append(FindingView(check="healing", level="ok", message="autogit reconcile is at work"))
     return found
 
 

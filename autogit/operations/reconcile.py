@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from autogit.core.healing import (
     Seen,
@@ -22,17 +24,17 @@ from autogit.core.healing import (
     transitions,
 )
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Prepared, carry_out, prepare
-from autogit.core.repairs import find_repairs, without
+from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare
+from autogit.core.repairs import Repairs, find_repairs, without
 from autogit.errors import ApplyLockHeldError, AutogitError
-from autogit.fastpath import sealed_resources
+from autogit.fastpath import file_digest, sealed_resources, tree_digest
 from autogit.model.healing import DEFAULT_POLICY, HealingPolicy, ServiceHealth, ServiceState
-from autogit.model.plan import Outcome, Plan
+from autogit.model.plan import Change, Outcome, Plan
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.views import HealthView, RepairView, TurnView
 from autogit.operations.audit import write_audit
-from autogit.operations.project import Project
+from autogit.operations.project import Project, input_trees
 from autogit.operations.seal import break_seal
 from autogit.providers.host.atomic import write_atomic
 
@@ -41,23 +43,44 @@ Open = Callable[[], Project]
 OnTurn = Callable[[TurnView], None]
 _WORTH_TELLING = ("breaker", "repair did not hold")
 """Beginnings of sentences that a reader must see; the audit log has them all."""
+_WELL = frozenset({ServiceState.HEALTHY, ServiceState.DEPLOYING})
+_NOTHING = "nothing was applied yet that could be repaired: autogit up"
 _SETTLE_SECONDS = 0.3
+_STORM_SECONDS, _STORM_TURNS, _STORM_PAUSE_SECONDS = 60.0, 30, 3.0
+"""So many turns in so short a time are a storm of events: from then on they are gathered for longer."""
 _LEAST_PAUSE_SECONDS = 0.2
 _LISTEN_AGAIN_SECONDS = 2.0
+_LOCKED_SECONDS = 2.0
+_TROUBLE_SECONDS = 10.0
+_END_SECONDS = 30.0
+"""How long a repair that is under way may go on once somebody wants an end."""
 
 
 @dataclass
 class _Turn:
-    """One look and what followed from it."""
+    """One look and what followed from it; `wake_seconds` is when there is something to do again (None: unknown)."""
 
     project: Project
-    healths: dict[str, ServiceHealth]
     policy: HealingPolicy
+    healths: dict[str, ServiceHealth]
     repairs: list[RepairView] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    wake_seconds: float | None = None
+
+    @property
+    def healthy(self) -> bool:
+        return all(h.state in _WELL for h in self.healths.values()) and all(r.ok for r in self.repairs)
 
     def now(self) -> datetime:
         return self.project.context.clock()
+
+    def view(self) -> TurnView:
+        return TurnView(
+            healthy=self.healthy,
+            services=_views(self.healths),
+            repairs=tuple(self.repairs),
+            messages=tuple(dict.fromkeys(self.messages)),
+        )
 
     def keep(self, before: ServiceHealth, after: ServiceHealth) -> None:
         """Remember a service's health, and write down what is worth it."""
@@ -65,7 +88,18 @@ class _Turn:
         for sentence in transitions(before, after, self.policy):
             if sentence.startswith(_WORTH_TELLING):
                 self.messages.append(f"{after.service}: {sentence}")
-            write_audit(self.project.paths, self.now(), COMMAND, {"service": after.service, "message": sentence})
+            self.audit({"service": after.service, "message": sentence})
+
+    def audit(self, row: Mapping[str, Any]) -> None:
+        """Add a line to the audit log; where that is impossible, healing goes on."""
+        try:
+            write_audit(self.project.paths, self.now(), COMMAND, row)
+        except OSError as exc:
+            self.messages.append(f"the audit log cannot be written: {exc.strerror}")
+
+    def save(self) -> None:
+        """Write down what is remembered."""
+        write_atomic(self.project.paths.healths, dump_healths(self.healths).encode(), 0o600)
 
 
 async def reconcile(project: Project, policy: HealingPolicy = DEFAULT_POLICY) -> TurnView:
@@ -74,138 +108,252 @@ async def reconcile(project: Project, policy: HealingPolicy = DEFAULT_POLICY) ->
     Raises ApplyLockHeldError where another command changes the platform, UnavailableError where the runtime does not
     answer, and whatever planning raises. A repair that fails is part of the view.
     """
-    if sealed_resources(str(project.paths.root)) is not None and not _restless(project.paths):
-        _beat(project, "ok")
-        return TurnView(healthy=True, services=_views(read_healths(project.paths)))
-    async with apply_lock(project.paths.apply_lock, COMMAND):
-        turn = _Turn(project, read_healths(project.paths), policy)
-        prepared = await prepare(project.engine)
-        await _heal(turn, prepared)
-        names = {service.name for service in prepared.spec.running}
-        turn.healths = {name: health for name, health in turn.healths.items() if name in names}
-        write_atomic(project.paths.healths, dump_healths(turn.healths).encode(), 0o600)
-    healthy = all(health.state is ServiceState.HEALTHY for health in turn.healths.values())
-    _beat(project, "ok" if healthy else "not healthy")
-    return TurnView(
-        healthy=healthy,
-        services=_views(turn.healths),
-        repairs=tuple(turn.repairs),
-        messages=tuple(turn.messages),
-    )
+    return (await _turn(project, policy)).view()
 
 
-async def watch(open_project: Open, interval_seconds: float, on_turn: OnTurn, stop: asyncio.Event) -> None:
+async def watch(
+    open_project: Open,
+    interval_seconds: float,
+    on_turn: OnTurn,
+    stop: asyncio.Event,
+    policy: HealingPolicy = DEFAULT_POLICY,
+) -> None:
     """Heal until `stop` is set: at once when the runtime tells of something, else at the interval.
 
-    The project is opened anew for each turn, so that an edited `.env` counts; while it is broken, the last good one
-    goes on being healed.
+    The project is opened anew where what it is read from has changed, so that an edited `.env` counts; while it is
+    broken, the last good one goes on being healed. A repair that is under way at the end may go on for a while.
     """
-    project = open_project()
+    opened = _Opened(open_project)
     heard = asyncio.Event()
-    _listen(project, asyncio.get_running_loop(), heard)
+    turns: deque[float] = deque(maxlen=_STORM_TURNS)
+    loop = asyncio.get_running_loop()
+    _listen(opened, loop, heard)
     while not stop.is_set():
         heard.clear()
-        with suppress(AutogitError):
-            project = open_project()
-        on_turn(await _guarded_turn(project))
-        await _pause(project, interval_seconds, heard, stop)
+        turns.append(loop.time())
+        view, wake = await _bounded(_guarded_turn(opened, policy), stop) or (None, None)
+        if view is not None:
+            on_turn(view)
+        await _until_heard(heard, stop, interval_seconds if wake is None else min(wake, interval_seconds))
+        if heard.is_set():  # one fault is several events
+            storm = len(turns) == _STORM_TURNS and loop.time() - turns[0] < _STORM_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _STORM_PAUSE_SECONDS if storm else _SETTLE_SECONDS)
 
 
-async def _guarded_turn(project: Project) -> TurnView:
+class _Opened:
+    """The project as it can be read now; while it is broken, as it was last."""
+
+    def __init__(self, open_project: Open) -> None:
+        self._open = open_project
+        self.project = open_project()
+        self.trouble = ""
+
+    def current(self) -> Project:
+        """Return the project, opened anew where something that it was read from has changed."""
+        if not self._is_unchanged():
+            self.reopen()
+        return self.project
+
+    def reopen(self) -> None:
+        """Open it anew: with a new connection to its runtime, too."""
+        try:
+            self.project, self.trouble = self._open(), ""
+        except (AutogitError, OSError) as exc:
+            self.trouble = f"goes on with what was read before: {_sentence(exc)}"
+
+    def _is_unchanged(self) -> bool:
+        trees = {str(tree) for tree in input_trees(self.project.paths)}
+        return not self.trouble and all(
+            (tree_digest if path in trees else file_digest)(path) == digest
+            for path, digest in self.project.inputs.items()
+        )
+
+
+async def _guarded_turn(opened: _Opened, policy: HealingPolicy) -> tuple[TurnView, float | None]:
+    """Return what a turn came to, and after how many seconds the next one is due at the latest."""
+    project = opened.current()
+    trouble = (opened.trouble,) if opened.trouble else ()
     try:
-        return await reconcile(project)
+        turn = await _turn(project, policy)
     except ApplyLockHeldError as exc:
-        return TurnView(healthy=True, services=(), messages=(f"waits: {exc.message}",))
-    except AutogitError as exc:
-        _beat(project, exc.code)
-        return TurnView(healthy=False, services=(), messages=(exc.message,))
+        return TurnView(healthy=True, services=(), messages=(f"waits: {exc.message}", *trouble)), _LOCKED_SECONDS
+    except (AutogitError, OSError) as exc:
+        _beat(project, exc.code if isinstance(exc, AutogitError) else "failed")
+        opened.reopen()
+        return TurnView(healthy=False, services=(), messages=(_sentence(exc), *trouble)), _TROUBLE_SECONDS
+    turn.messages += trouble
+    return turn.view(), turn.wake_seconds
 
 
-async def _pause(project: Project, interval_seconds: float, heard: asyncio.Event, stop: asyncio.Event) -> None:
-    now = project.context.clock()
-    wake = next_wake(read_healths(project.paths), now)
-    seconds = max(_LEAST_PAUSE_SECONDS, min(interval_seconds, interval_seconds if wake is None else wake))
+async def _bounded(
+    work: Coroutine[Any, Any, tuple[TurnView, float | None]], stop: asyncio.Event
+) -> tuple[TurnView, float | None] | None:
+    """Return what work comes to, None where it took too long after somebody wanted an end."""
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        await asyncio.wait({task}, timeout=_END_SECONDS)
+    stopped.cancel()
+    if not task.done():
+        task.cancel()  # what is left is what a killed repair leaves
+        await asyncio.wait({task})
+    return None if task.cancelled() else task.result()
+
+
+async def _until_heard(heard: asyncio.Event, stop: asyncio.Event, seconds: float) -> None:
     waits = {asyncio.ensure_future(heard.wait()), asyncio.ensure_future(stop.wait())}
-    done, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
+    await asyncio.wait(waits, timeout=max(_LEAST_PAUSE_SECONDS, seconds), return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
         task.cancel()
-    if done and not stop.is_set():
-        await asyncio.sleep(_SETTLE_SECONDS)  # one fault is several events
 
 
-def _listen(project: Project, loop: asyncio.AbstractEventLoop, heard: asyncio.Event) -> None:
+def _listen(opened: _Opened, loop: asyncio.AbstractEventLoop, heard: asyncio.Event) -> None:
     """Listen to the runtime in a thread of its own; where it falls silent, listen again a little later."""
 
     def listen() -> None:
         pause = threading.Event()
         while not loop.is_closed():
-            with suppress(AutogitError, RuntimeError):
-                for _ in project.runtime.events():
+            with suppress(Exception):  # the thread's own boundary: whatever it was, it listens again
+                for _ in opened.project.runtime.events():
                     loop.call_soon_threadsafe(heard.set)
             pause.wait(_LISTEN_AGAIN_SECONDS)
 
     threading.Thread(target=listen, name="runtime-events", daemon=True).start()
 
 
-async def _heal(turn: _Turn, prepared: Prepared) -> None:
+async def _turn(project: Project, policy: HealingPolicy) -> _Turn:
+    paths = project.paths
+    turn = _Turn(project, policy, read_healths(paths))
+    if not (_is_sealed(paths) and _is_calm(turn.healths)):
+        kind = project.runtime.unit_kind
+        if not any(address.kind == kind for address in project.store.load().entries):
+            return _Turn(project, policy, {}, messages=[_NOTHING])
+        await _look_and_heal(turn)
+    _beat(project, "ok" if turn.healthy else "not healthy")
+    return turn
+
+
+async def _look_and_heal(turn: _Turn) -> None:
+    """Look without the lock, so that nobody who wants it is turned away for a mere look."""
+    lock, engine = turn.project.paths.apply_lock, _engine(turn.project)
+    async with apply_lock(lock, COMMAND):
+        pass  # whoever holds it is changing what would be looked at
+    prepared = await prepare(engine)
+    repairs = find_repairs(prepared.plan, prepared.lockfile)
+    async with apply_lock(lock, COMMAND):
+        if repairs.plan.pending:  # somebody may have had the lock since
+            prepared = await prepare(engine)
+            repairs = find_repairs(prepared.plan, prepared.lockfile)
+        turn.healths = read_healths(turn.project.paths)
+        await _heal(turn, prepared, repairs)
+
+
+def _engine(project: Project) -> Engine:
+    """Return the engine without its search for causes in `.env`: what healing puts back has none there."""
+    return replace(project.engine, former_settings=lambda _key, _value: project.settings)
+
+
+async def _heal(turn: _Turn, prepared: Prepared, found: Repairs) -> None:
     kind = prepared.spec.unit_kind
-    found = find_repairs(prepared.plan, prepared.lockfile)
-    for service in prepared.spec.running:
-        before = turn.healths.get(service.name, ServiceHealth(service.name))
-        seen, reason = _look(prepared, Address(kind, service.name), found.refused)
-        turn.keep(before, observed(before, seen, reason, turn.now(), turn.policy))
-    resting = [
-        Address(kind, name) for name, health in turn.healths.items() if not may_repair(health, turn.now(), turn.policy)
-    ]
-    plan = without(found.plan, resting)
+    before = turn.healths
+    names = [s.name for s in prepared.spec.running if prepared.lockfile.find(Address(kind, s.name))]
+    turn.healths = {name: before.get(name, ServiceHealth(name)) for name in names}
+    obstacles = await _obstacles(turn, found.plan)
+    refused = {**found.refused, **obstacles}
+    _tell(turn, found, obstacles)
+    for name, health in tuple(turn.healths.items()):
+        seen, reason = _look(prepared, Address(kind, name), refused)
+        turn.keep(health, observed(health, seen, reason, turn.now(), turn.policy))
+    resting = {Address(kind, n) for n, h in turn.healths.items() if not may_repair(h, turn.now(), turn.policy)}
+    plan = without(found.plan, resting | set(obstacles))
     if plan.pending:
         await _repair(turn, prepared, plan)
+    if turn.healths != before:
+        turn.save()
+    turn.wake_seconds = _wake(turn, {address.name for address in refused if address.kind == kind})
+
+
+async def _obstacles(turn: _Turn, plan: Plan) -> dict[Address, str]:
+    """Return what stands in the way of repairs, and of those that need them."""
+    faults = await find_obstacles(turn.project.engine, plan) if plan.pending else []
+    places = {fault.place: f"{fault.subject} {fault.message}" for fault in faults}
+    found: dict[Address, str] = {}
+    for change in plan.pending:
+        known = [places.get(str(change.address), ""), *(found.get(address, "") for address in change.depends_on)]
+        if why := next(filter(None, known), ""):
+            found[change.address] = why
+    return found
+
+
+def _tell(turn: _Turn, found: Repairs, obstacles: Mapping[Address, str]) -> None:
+    """Say what is not repaired."""
+    turn.messages += [f"{address}: {found.refused[address]}" for address in sorted(found.lost)]
+    turn.messages += [f"{address}: {why}" for address, why in sorted(obstacles.items())]
+    if waiting := len(found.refused) - len(found.lost):
+        turn.messages.append(f"{waiting} change{'' if waiting == 1 else 's'} of what is wished: autogit up")
 
 
 def _look(prepared: Prepared, address: Address, refused: Mapping[Address, str]) -> tuple[Seen, str]:
     """Return what is seen of a service, and why it is not well."""
     resource = prepared.state.find(address)
     change = next((c for c in prepared.plan.pending if c.address == address), None)
+    why = refused.get(address, "")
     if resource is None:
-        return ("absent", refused.get(address) or "it is gone") if prepared.lockfile.find(address) else ("healthy", "")
-    if change is None or address in refused:
-        return ("deploying", "it is starting") if resource.attributes.get("health") == "starting" else ("healthy", "")
-    return "degraded", change.reason
+        return "absent", why or "it is gone"
+    state = resource.attributes.get("state")
+    if state != "running":
+        return "degraded", f"it is {state}" + (f"; {why}" if why else "")
+    if change is not None and not why:
+        return "degraded", change.reason
+    return ("deploying", "it is starting") if resource.attributes.get("health") == "starting" else ("healthy", "")
 
 
 async def _repair(turn: _Turn, prepared: Prepared, plan: Plan) -> None:
     kind = prepared.spec.unit_kind
-    reasons = {change.address: change.reason for change in plan.pending}
+    changes = {change.address: change for change in plan.pending}
     before = dict(turn.healths)
-    for address in reasons:
-        if address.kind == kind:
-            turn.healths[address.name] = begun(before[address.name], turn.now())
+    for name in (address.name for address in changes if address.kind == kind):
+        turn.healths[name] = begun(before[name], turn.now())
+    turn.save()  # a repair that kills this process counts too
 
     def on_outcome(outcome: Outcome) -> None:
-        error = outcome.error.message if isinstance(outcome.error, AutogitError) else ""
-        reason = reasons.get(outcome.address, "")
-        view = RepairView(
-            address=str(outcome.address),
-            reason=reason,
-            ok=outcome.ok,
-            message=error or outcome.detail or "put back",
-            seconds=round(outcome.seconds, 3),
-        )
-        turn.repairs.append(view)
-        write_audit(turn.project.paths, turn.now(), COMMAND, {**view.model_dump(), "action": outcome.action.value})
-        if outcome.address.kind == kind:
-            _note_repair(turn, outcome.address.name, ok=outcome.ok, reason=error or reason)
+        _note_outcome(turn, changes[outcome.address], outcome, kind)
 
     break_seal(turn.project.paths)
-    result, _ = await carry_out(turn.project.engine, prepared, plan, on_outcome, COMMAND)
+    try:
+        result, _ = await carry_out(turn.project.engine, prepared, plan, on_outcome, COMMAND)
+    except ExceptionGroup as group:
+        raise _first(group) from group
     for address in result.skipped:
         if address.kind == kind:  # it was not touched: that is no failure of its own
             turn.healths[address.name] = before[address.name]
 
 
-def _note_repair(turn: _Turn, service: str, *, ok: bool, reason: str) -> None:
-    before = turn.healths[service]
-    turn.keep(before, repaired(before, ok=ok, reason=reason, now=turn.now(), policy=turn.policy))
+def _note_outcome(turn: _Turn, change: Change, outcome: Outcome, kind: str) -> None:
+    error = outcome.error.message if isinstance(outcome.error, AutogitError) else ""
+    view = RepairView(
+        address=str(outcome.address),
+        reason=change.reason,
+        ok=outcome.ok,
+        message=error or outcome.detail or "put back",
+        seconds=round(outcome.seconds, 3),
+    )
+    turn.repairs.append(view)
+    turn.audit({**view.model_dump(), "action": outcome.action.value})
+    if outcome.address.kind == kind:
+        health = turn.healths[outcome.address.name]
+        reason = error or change.reason
+        turn.keep(health, repaired(health, ok=outcome.ok, reason=reason, now=turn.now(), policy=turn.policy))
+
+
+def _wake(turn: _Turn, refused: set[str]) -> float | None:
+    """Return when a rest ends or a trial is over; what cannot be repaired is looked at with the interval only."""
+    resting = {n: h for n, h in turn.healths.items() if h.next_try_at and n not in refused}
+    wakes = [next_wake(resting, turn.now(), turn.policy)]
+    if any(h.on_trial and h.state is ServiceState.HEALTHY for h in turn.healths.values()):
+        wakes.append(turn.policy.calm_seconds)
+    return min((wake for wake in wakes if wake is not None), default=None)
 
 
 def read_healths(paths: ProjectPaths) -> dict[str, ServiceHealth]:
@@ -216,10 +364,16 @@ def read_healths(paths: ProjectPaths) -> dict[str, ServiceHealth]:
         return {}
 
 
-def _restless(paths: ProjectPaths) -> bool:
-    """Tell whether healing still has something to remember or to forget: then it looks in full."""
-    healths = read_healths(paths)
-    return not healths or any(h.state is not ServiceState.HEALTHY or h.on_trial for h in healths.values())
+def _is_sealed(paths: ProjectPaths) -> bool:
+    try:
+        return sealed_resources(str(paths.root)) is not None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # as for the fast path of `up`
+
+
+def _is_calm(healths: Mapping[str, ServiceHealth]) -> bool:
+    """Tell whether healing has nothing to remember or to forget; else it looks in full."""
+    return bool(healths) and all(h.state is ServiceState.HEALTHY and not h.on_trial for h in healths.values())
 
 
 def _views(healths: Mapping[str, ServiceHealth]) -> tuple[HealthView, ...]:
@@ -238,14 +392,26 @@ def _views(healths: Mapping[str, ServiceHealth]) -> tuple[HealthView, ...]:
 
 
 def _beat(project: Project, result: str) -> None:
-    """Leave a sign of life."""
+    """Leave a sign of life, where there is a place for it."""
     row = {"at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"), "result": result}
-    write_atomic(project.paths.heartbeats / f"{COMMAND}.json", json.dumps(row).encode(), 0o600)
+    with suppress(AutogitError):
+        write_atomic(project.paths.heartbeats / f"{COMMAND}.json", json.dumps(row).encode(), 0o600)
+
+
+def _sentence(exc: AutogitError | OSError) -> str:
+    return exc.message if isinstance(exc, AutogitError) else f"{exc.filename or 'the host'}: {exc.strerror}"
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that a group of tasks failed on."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, ExceptionGroup) else found
 
 
 def sentences(view: TurnView) -> Sequence[str]:
-    """Return what a turn did, in lines; none where there was nothing to do."""
+    """Return what a turn did and what is not well, in lines; none where there was nothing to do."""
     lines = [
         f"{r.address}  {'' if r.ok else 'FAILED  '}{r.reason}: {r.message} in {r.seconds:.1f}s" for r in view.repairs
     ]
+    lines += [f"{s.service}: {s.state}: {s.reason}" for s in view.services if ServiceState(s.state) not in _WELL]
     return [*lines, *view.messages]

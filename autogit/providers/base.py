@@ -52,10 +52,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class HealthStatus:
-    """A provider's own health: can it work here and now? `detail` is one sentence."""
+    """A provider's own health: can it work here and now? `detail` is one sentence, `fix` the way out of a no."""
 
     ok: bool
     detail: str = ""
+    fix: str = ""
 
 
 class Provider(ABC):

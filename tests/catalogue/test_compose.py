@@ -133,7 +133,7 @@ def test_the_same_platform_gives_the_same_bytes(platform):
 def test_only_the_ingress_publishes_and_sees_both_sides(platform):
     for env in PLATFORMS.values():
         spec = platform(env)
-        document = compose_document(spec)
+        document = compose_document(spec, {})
         assert [name for name, body in document["services"].items() if "ports" in body] == [spec.ingress]
         assert [name for name, body in document["services"].items() if "edge" in body["networks"]] == [spec.ingress]
         internal = {name for name, body in document["networks"].items() if body["internal"]}
@@ -142,7 +142,7 @@ def test_only_the_ingress_publishes_and_sees_both_sides(platform):
 
 def test_ssh_is_published_by_the_ingress_and_passed_on(platform):
     spec = platform(EXAMPLES["team"])
-    ports = compose_document(spec)["services"]["traefik"]["ports"]
+    ports = compose_document(spec, {})["services"]["traefik"]["ports"]
     assert {p["published"] for p in ports} == {"80", "443", "22222"}
     assert "22222" in render(spec).files["traefik/traefik.yml"].text
     assert "gitlab:22" in render(spec).files["traefik/dynamic/routes.yml"].text
@@ -158,7 +158,7 @@ def test_no_planted_secret_is_in_any_file(platform):
 
 
 def test_a_secret_is_a_file_and_the_file_carries_its_version(platform):
-    document = compose_document(platform(EXAMPLES["homelab"]))
+    document = compose_document(platform(EXAMPLES["homelab"]), {})
     place = document["secrets"]["GRAFANA_ADMIN_PASSWORD"]["file"]
     assert place.endswith(".autogit/secrets/grafana/GRAFANA_ADMIN_PASSWORD.v1")
     assert {"source": "GRAFANA_ADMIN_PASSWORD", "target": "GRAFANA_ADMIN_PASSWORD"} in document["services"]["grafana"][

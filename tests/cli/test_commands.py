@@ -14,8 +14,8 @@ import yaml
 from autogit import __version__
 
 COMMANDS = (
-    "init", "up", "plan", "render", "drift", "status", "down", "restart", "logs", "services", "config", "certs",
-    "secrets", "doctor", "version",
+    "init", "up", "plan", "render", "drift", "status", "deploy", "upgrade", "down", "restart", "reconcile", "schedule",
+    "logs", "services", "images", "adopt", "config", "certs", "secrets", "doctor", "version",
 )  # fmt: skip
 
 
@@ -343,8 +343,8 @@ class TestRender:
         env("RUNTIME=docker\nSERVICES_ENABLED=loki\nLOG_COLLECTOR=promtail\n")
         assert "! promtail:" in autogit("render", "--out", "out").out
 
-    def test_a_runtime_that_up_cannot_carry_out_is_refused_with_the_way_to_its_files(self, autogit, env):
-        env("RUNTIME=docker\n")
+    def test_an_ingress_that_up_cannot_carry_out_is_refused_with_the_way_to_its_files(self, autogit, env):
+        env("RUNTIME=docker\nINGRESS=nginx\n")
         done = autogit("up")
         assert done.code == 2
         assert "autogit render --out DIR" in done.err

@@ -27,6 +27,7 @@ from autogit.providers.compute.engine.body import (
 from autogit.providers.compute.engine.change import ContainerChange, Done, containers_of, remove, stop, tail
 from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.facts import engine_facts
+from autogit.providers.compute.engine.networks import change_network, drop_network
 from autogit.providers.compute.engine.observe import (
     Found,
     by_service,
@@ -68,7 +69,7 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         try:
             version = await self.client.call(lambda api: api.version())
         except AutogitError as exc:
-            return HealthStatus(ok=False, detail=exc.message)
+            return HealthStatus(ok=False, detail=exc.message, fix=exc.hint)
         words = f"Docker Engine {version.get('Version')} (API {version.get('ApiVersion')}) at {self.client.host}"
         return HealthStatus(ok=True, detail=words)
 
@@ -163,55 +164,8 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         return await handlers[change.address.kind](change)
 
     async def _network(self, change: Change) -> tuple[Done, Mapping[str, Value]]:
-        before = str(change.before.attributes.get("name") or "") if change.before else ""
-        if change.after is None:
-            return Done(await self._drop_network(before)), {}
-        wish = change.after.attributes
-        name = str(wish["name"])
-        members = await self._members(before) if change.before and change.action is not Action.CREATE else {}
-        if change.before is not None and change.action is not Action.CREATE:
-            for member in members:
-                await self._detach(member, before)
-            await self.client.find(lambda api: api.remove_network(before))
-        made = await self.client.call(
-            lambda api: api.create_network(
-                name,
-                driver="bridge",
-                internal=bool(wish["internal"]),
-                ipam=_ipam(str(wish["subnet"])),
-                labels=object_labels("network", self.project, change.address.name),
-                check_duplicate=True,
-            )
-        )
-        for member, aliases in members.items():
-            await self.client.find(partial(_join, member=member, network=name, aliases=aliases))
-        return Done("created" if not members else f"created anew, {len(members)} containers joined"), {
-            "id": str(made["Id"])
-        }
-
-    async def _members(self, network: str) -> dict[str, list[str]]:
-        raw = await self.client.find(lambda api: api.inspect_network(network))
-        members: dict[str, list[str]] = {}
-        for container_id in (raw or {}).get("Containers") or {}:
-            inspected = await self.client.find(partial(_inspect, container_id=container_id))
-            endpoint = ((inspected or {}).get("NetworkSettings") or {}).get("Networks", {}).get(network) or {}
-            members[container_id] = [a for a in endpoint.get("Aliases") or () if not container_id.startswith(a)]
-        return members
-
-    async def _detach(self, container_id: str, network: str) -> None:
-        await self.client.find(lambda api: api.disconnect_container_from_network(container_id, network, force=True))
-
-    async def _drop_network(self, name: str) -> str:
-        raw = await self.client.find(lambda api: api.inspect_network(name))
-        if raw is None or not ours(raw.get("Labels")):
-            return "already gone"
-        if members := [str(row.get("Name")) for row in (raw.get("Containers") or {}).values()]:
-            raise RejectedError(
-                f"docker: network {name} is used by {', '.join(sorted(members))}",
-                hint="docker network disconnect takes a container off it",
-            )
-        await self.client.find(lambda api: api.remove_network(name))
-        return "removed"
+        detail, attributes = await change_network(self.client, self.project, change)
+        return Done(detail), attributes
 
     async def _volume(self, change: Change) -> tuple[Done, Mapping[str, Value]]:
         if change.after is None:
@@ -328,9 +282,14 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         for project in sorted(projects):
             label = f"{PROJECT}={project}"
             networks = await self.client.call(lambda api, label=label: api.networks(filters={"label": [label]}))  # type: ignore[misc]
-            for row in networks:
-                if ours(row.get("Labels")):
-                    await self._drop_network(str(row["Name"]))
+            for name in sorted(str(row["Name"]) for row in networks):
+                await self._drop_unused(name)
+
+    async def _drop_unused(self, network: str) -> None:
+        try:
+            await drop_network(self.client, network)
+        except RejectedError as exc:  # somebody else's container is on it: not ours to break
+            self.context.progress(Address("network", network), exc.message)
 
     async def _end(self, container_id: str) -> None:
         raw = await self.client.find(lambda api: api.inspect_container(container_id))
@@ -341,15 +300,3 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
 
 def _inspect(api: Any, *, container_id: str) -> Any:
     return api.inspect_container(container_id)
-
-
-def _join(api: Any, *, member: str, network: str, aliases: Sequence[str]) -> None:
-    api.connect_container_to_network(member, network, aliases=list(aliases))
-
-
-def _ipam(subnet: str) -> Any:
-    if not subnet:
-        return None
-    from docker.types import IPAMConfig, IPAMPool  # noqa: PLC0415 - with the rest of the SDK
-
-    return IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)])

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autogit.errors import AutogitError, NotReadyError
+from autogit.errors import AutogitError, MissingError, NotReadyError
 from autogit.model.plan import Change
 from autogit.model.resource import Address, Resource
 from autogit.model.spec import ContainerPayload
@@ -35,7 +35,7 @@ from autogit.providers.compute.engine.body import (
     endpoint_aliases,
     object_name,
 )
-from autogit.providers.compute.engine.client import Engine, MissingError
+from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.observe import Found, ours
 from autogit.providers.compute.engine.ready import await_ready
 

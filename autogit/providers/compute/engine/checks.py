@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from autogit.errors import Fault, NotReadyError
+from autogit.model.container import ImageSpec
 from autogit.model.plan import Action, Change
 from autogit.model.spec import ContainerPayload
 from autogit.providers.compute import api_image
 from autogit.providers.compute.engine import images
+from autogit.providers.compute.engine.body import WORKING_DIR
 from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.facts import ARCHITECTURES, has_gpus
-from autogit.providers.compute.engine.observe import image_facts, ours
+from autogit.providers.compute.engine.observe import image_facts, ours, same_place
 
 READY_SECONDS = 300.0
 LOG_LINES = 20
@@ -38,17 +41,12 @@ async def find_obstacles(engine: Engine, changes: Sequence[Change]) -> Sequence[
     return [fault for faults in found for fault in faults]
 
 
-async def _image(engine: Engine, change: Change, info: Any) -> list[Fault]:
+async def _image(engine: Engine, change: Change, _info: Any) -> list[Fault]:
     image = change.after.payload if change.after else None
     if image is None:
         return []
     place, reference = str(change.address), image.reference
-    known = await engine.find(lambda api: api.inspect_image(image.id or reference))
-    if known is not None:
-        wanted = ARCHITECTURES.get(str(info.get("Architecture")), str(info.get("Architecture")))
-        made_for = image_facts(known).architecture
-        if made_for and made_for != wanted:
-            return [Fault(place, reference, f"is made for {made_for}, this engine is {wanted}")]
+    if await engine.find(lambda api: api.inspect_image(image.id or reference)) is not None:
         return []
     if image.local:
         why = api_image.can_build()
@@ -81,13 +79,37 @@ async def _container(engine: Engine, change: Change, info: Any) -> list[Fault]:
     if change.after is None:
         return []
     payload: ContainerPayload = change.after.payload
-    return [*_hardware(change, payload, info), *await _name(engine, change)]
+    return [
+        *_hardware(change, payload, info),
+        *await _architecture(engine, change, payload.image, info),
+        *await _name(engine, change, payload),
+    ]
 
 
-async def _name(engine: Engine, change: Change) -> list[Fault]:
+async def _architecture(engine: Engine, change: Change, image: ImageSpec, info: Any) -> list[Fault]:
+    """Judge an image that is here; its own address says nothing of it where it is in sync."""
+    known = await engine.find(lambda api: api.inspect_image(image.id or image.reference))
+    made_for = image_facts(known).architecture if known is not None else ""
+    machine = str(info.get("Architecture") or "")
+    wanted = ARCHITECTURES.get(machine, machine)
+    if made_for in ("", wanted):
+        return []
+    return [Fault(str(change.address), image.reference, f"is made for {made_for}, this engine is {wanted}")]
+
+
+async def _name(engine: Engine, change: Change, payload: ContainerPayload) -> list[Fault]:
     name = str(change.after.attributes["name"]) if change.after else ""
     raw = await engine.find(lambda api: api.inspect_container(name))
-    return [_taken(change, "container", name)] if raw is not None and not ours(raw["Config"].get("Labels")) else []
+    if raw is None:
+        return []
+    labels = raw["Config"].get("Labels") or {}
+    if not ours(labels):
+        return [_taken(change, "container", name)]
+    place = str(labels.get(WORKING_DIR) or payload.rendered)
+    if same_place(place, payload.rendered) or not Path(place).exists():
+        return []  # a folder that is gone has been moved here
+    words = f"belongs to the platform in {place}: end that one, or choose another PROJECT_NAME"
+    return [Fault(str(change.address), f"container {name}", words)]
 
 
 def _hardware(change: Change, payload: ContainerPayload, info: Any) -> Iterable[Fault]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autogit.errors import AutogitError, PortTakenError, RejectedError, StorageFullError, UnavailableError
+from autogit.errors import AutogitError, MissingError, PortTakenError, RejectedError, StorageFullError, UnavailableError
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -36,10 +36,6 @@ _WRAPPING = re.compile(
 )
 """What engine and runtime say before they come to the point, each layer its own."""
 _TAKEN = re.compile(r"(?:Bind for|listen tcp[46]?) (?:0\.0\.0\.0)?(\S+?)(?:: bind| failed)")
-
-
-class MissingError(RejectedError):
-    """The engine has no such object."""
 
 
 class Engine:

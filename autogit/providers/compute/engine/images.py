@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from autogit.errors import AutogitError, RejectedError, UnavailableError
+from autogit.errors import AutogitError, RejectedError, StorageFullError, UnavailableError
 from autogit.model.container import ImageSpec
 from autogit.model.host import ImageFacts
 from autogit.providers.compute import api_image
-from autogit.providers.compute.engine.client import Engine
+from autogit.providers.compute.engine.client import Engine, in_short
 from autogit.providers.compute.engine.observe import image_facts
 
 Report = Callable[[str], None]
@@ -93,7 +93,7 @@ def _pull(api: Any, reference: str, report: Report) -> None:
     layers: dict[str, tuple[int, int]] = {}
     for row in api.pull(repository, tag=tag, stream=True, decode=True):
         if "error" in row:
-            raise RejectedError(f"docker: {row['error']}")
+            raise RejectedError(f"docker: {in_short(str(row['error']))}")
         detail = row.get("progressDetail") or {}
         if row.get("id") and detail.get("total"):
             layers[row["id"]] = (int(detail.get("current") or 0), int(detail["total"]))
@@ -144,7 +144,8 @@ async def save(engine: Engine, references: Iterable[str], file: Path, report: Re
 
     def write(api: Any) -> int:
         url = api._url("/images/get")  # noqa: SLF001 - the SDK saves one image only (Engine API, ImageGetAll)
-        answer = api._get(url, params={"names": names}, stream=True)  # noqa: SLF001
+        # No time limit: it first writes everything to its own disk.
+        answer = api._get(url, params={"names": names}, stream=True, timeout=None)  # noqa: SLF001
         api._raise_for_status(answer)  # noqa: SLF001
         written = 0
         with part.open("wb") as target:
@@ -156,6 +157,8 @@ async def save(engine: Engine, references: Iterable[str], file: Path, report: Re
 
     try:
         return await engine.call(write)
+    except OSError as exc:
+        raise StorageFullError(f"{file} could not be written: {exc.strerror}", hint="name a file elsewhere") from exc
     finally:
         part.unlink(missing_ok=True)
 
@@ -165,11 +168,16 @@ async def load(engine: Engine, file: Path) -> tuple[str, ...]:
 
     def read(api: Any) -> tuple[str, ...]:
         with file.open("rb") as source:
-            rows = list(api.load_image(source))
+            url = api._url("/images/load")  # noqa: SLF001 - the SDK waits a minute, and a large image takes longer
+            answer = api._post(url, data=source, stream=True, timeout=None)  # noqa: SLF001
+            rows = list(api._stream_helper(answer, decode=True))  # noqa: SLF001
         for row in rows:
             if "error" in row:
-                raise RejectedError(f"docker: {row['error']}")
+                raise RejectedError(f"docker: {in_short(str(row['error']))}")
         words = "".join(str(row.get("stream", "")) for row in rows).splitlines()
         return tuple(w.partition(": ")[2].strip() for w in words if w.startswith("Loaded image"))
 
-    return await engine.call(read)
+    try:
+        return await engine.call(read)
+    except OSError as exc:
+        raise RejectedError(f"{file} could not be read: {exc.strerror}") from exc

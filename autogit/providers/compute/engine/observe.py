@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from typing import Any
 
 from autogit.model.container import ImageSpec
 from autogit.model.host import ImageFacts
 from autogit.model.lockfile import LockEntry
 from autogit.model.resource import Address, Resource, Value
-from autogit.providers.compute.engine.body import MANAGED, SERVICE, container_name, endpoint_aliases, object_name
+from autogit.providers.compute.engine.body import (
+    MANAGED,
+    SERVICE,
+    WORKING_DIR,
+    container_name,
+    endpoint_aliases,
+    object_name,
+)
 
 _NANOS = 10**9
 _SHORT_ID = 12
@@ -109,7 +117,7 @@ def container_resource(
     recorded = dict(entry.attributes) if entry and entry.attributes.get("id") == container.id else {}
     attributes: dict[str, Value] = {
         "name": container.name,
-        "hash": labels.get("autogit.hash", ""),
+        "hash": labels.get("autogit.hash", "") if _is_made_here(labels, wish) else "",
         "image": _reference(raw, wish),
         "image_id": str(raw["Image"]),
         "content": labels.get("autogit.content", ""),
@@ -128,6 +136,17 @@ def container_resource(
         "health": container.health,
     }
     return Resource(Address("container", container.service), attributes)
+
+
+def _is_made_here(labels: Mapping[str, str], wish: Resource | None) -> bool:
+    """Tell whether a container has its files from this project's folder, not from a copy or a place of former times."""
+    place = labels.get(WORKING_DIR, "")
+    return not (place and wish and wish.payload) or same_place(place, wish.payload.rendered)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Tell whether two paths lead to one folder."""
+    return one == other or realpath(one) == realpath(other)
 
 
 def _command(raw: Mapping[str, Any], wish: Resource | None) -> tuple[str, ...]:
