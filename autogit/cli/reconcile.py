@@ -23,37 +23,39 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Repair what fell since the last up; what .env asks for anew waits for up."""
         from autogit.operations.reconcile import reconcile as heal
+        from autogit.operations.reconcile import sentences, verdict
 
         if watch:
             context.perform(_watch(context, interval))
             return
         view = context.perform(heal(context.open_project()))
-        context.output.data(view, [*_lines(view), "all healthy" if view.healthy else "not healthy: autogit status"])
+        context.output.data(view, [*sentences(view), verdict(view)])
         if not view.healthy:
             raise typer.Exit(1)
 
 
 async def _watch(context: Context, interval: float) -> None:
+    """Heal until a signal; what is under way is brought to its end, a second signal does not wait for that."""
     import asyncio
     import signal
 
-    from autogit.operations.reconcile import watch
+    from autogit.operations.reconcile import sentences, verdict
+    from autogit.operations.watch import watch
 
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     last: list[str] = []
 
+    def end() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
     def show(view: TurnView) -> None:
-        lines = _lines(view)
+        lines = list(sentences(view))
         if view.repairs or lines != last:
-            context.output.record(view.model_dump(mode="json"), "\n".join(lines) or "all healthy")
+            context.output.record(view.model_dump(mode="json"), "\n".join(lines) or verdict(view))
         last[:] = lines
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end)
     await watch(context.open_project, interval, show, stop)
-
-
-def _lines(view: TurnView) -> list[str]:
-    from autogit.operations.reconcile import sentences
-
-    return list(sentences(view))

@@ -9,7 +9,7 @@ started as it was.
 | create | equal: it was removed behind our back | made again |
 | create | differs, or never applied | none: `up` |
 | update, replace | every field that differs is as recorded | carried out |
-| update, replace of a container | something was wished anew; it fell, lost a network or a limit | that alone is put back |
+| update, replace of a container | some is wished anew; it fell, lost a network or a limit | that alone is put back |
 | the same, two copies, it is down | a killed `up` had begun this very wish | gone on with |
 | update, replace | else | none: `up` |
 | delete, hold | any | none |
@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 
 from autogit.core.plan import intent
 from autogit.model.lockfile import LockEntry, Lockfile
-from autogit.model.plan import Action, Change, FieldChange, Plan
-from autogit.model.resource import Address
+from autogit.model.plan import Action, Change, Plan
+from autogit.model.resource import Address, Resource
 
 _STATE, _COPIES = "state", "copies"
 _IN_PLACE = (frozenset({_STATE}), frozenset({"networks"}), frozenset({"memory_bytes", "cpus"}))
@@ -84,31 +84,23 @@ def _repair(change: Change, entry: LockEntry | None) -> Change | None:
         return None if anew else change
     if not anew & {field.name for field in change.fields}:
         return change
-    return _put_back(change, entry, anew) if change.address.kind == "container" else None
+    return _put_back(change, change.after, entry, anew) if change.address.kind == "container" else None
 
 
-def _put_back(change: Change, entry: LockEntry, anew: set[str]) -> Change | None:
+def _put_back(change: Change, wish: Resource, entry: LockEntry, anew: set[str]) -> Change | None:
     """Return the repair of a container of which something else is wished anew."""
-    moved = [field for field in change.fields if field.name not in anew]
-    names = {field.name for field in moved}
-    if _COPIES in names:
-        begun = change.after is not None and entry.intended == intent(change.after)
-        return change if begun and _STATE in names else None
-    if not names or names - frozenset().union(*_IN_PLACE):
+    moved = {field.name: field for field in change.fields if field.name not in anew}
+    if _COPIES in moved:
+        return change if _STATE in moved and entry.intended == intent(wish) else None
+    groups = [group for group in _IN_PLACE if not group & anew]
+    fields = tuple(field for name, field in moved.items() if any(name in group for group in groups))
+    if not fields or set(moved) - frozenset().union(*_IN_PLACE):
         return None
-    kept = [f for f in moved if not any(f.name in group and group & anew for group in _IN_PLACE)]
-    return _as_it_was(change, entry, tuple(kept)) if kept else None
-
-
-def _as_it_was(change: Change, entry: LockEntry, fields: tuple[FieldChange, ...]) -> Change | None:
-    if change.after is None:  # pragma: no cover - the caller has looked
-        return None
-    recorded = {name: entry.attributes[name] for name in change.after.attributes if name in entry.attributes}
-    state = next((f"it is {field.before}" for field in fields if field.name == _STATE), "")
+    fell = [f"it is {field.before}" for field in fields if field.name == _STATE]
     return replace(
         change,
         action=Action.UPDATE,
         fields=fields,
-        after=replace(change.after, attributes=recorded),
-        reason=state or "changed behind AutoGit's back: " + ", ".join(sorted(f.name for f in fields)),
+        after=replace(wish, attributes={n: entry.attributes[n] for n in wish.attributes if n in entry.attributes}),
+        reason=next(iter(fell), "changed behind AutoGit's back: " + ", ".join(sorted(f.name for f in fields))),
     )

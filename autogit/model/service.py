@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Tier = Literal["minimal", "homelab", "team", "production"]
 TIERS: tuple[Tier, ...] = ("minimal", "homelab", "team", "production")
@@ -215,6 +215,13 @@ class ContainerRun(Strict):
     dependencies: tuple[str, ...] = ()
     companions: tuple[ServiceName, ...] = ()
     exceptions: dict[PolicyRule, Annotated[str, Field(min_length=10)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_signals(self) -> Self:
+        """Without a stop signal of its own, an engine takes any other signal for one and starts nothing again."""
+        if self.reload_signal and not self.stop_signal:
+            raise ValueError("reload_signal needs stop_signal beside it (TERM, if the image has none of its own)")
+        return self
 
 
 class Runs(Strict):

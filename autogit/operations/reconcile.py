@@ -1,12 +1,9 @@
-"""Self-healing: look, put back what fell, remember how that went; once, or as long as somebody lets it run."""
+"""Self-healing: look once, put back what fell, remember how that went."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,38 +23,27 @@ from autogit.core.healing import (
 from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare
 from autogit.core.repairs import Repairs, find_repairs, without
-from autogit.errors import ApplyLockHeldError, AutogitError
-from autogit.fastpath import file_digest, sealed_resources, tree_digest
+from autogit.errors import AutogitError
+from autogit.fastpath import sealed_resources
 from autogit.model.healing import DEFAULT_POLICY, HealingPolicy, ServiceHealth, ServiceState
 from autogit.model.plan import Change, Outcome, Plan
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.views import HealthView, RepairView, TurnView
 from autogit.operations.audit import write_audit
-from autogit.operations.project import Project, input_trees
+from autogit.operations.project import Project
 from autogit.operations.seal import break_seal
 from autogit.providers.host.atomic import write_atomic
 
 COMMAND = "reconcile"
-Open = Callable[[], Project]
-OnTurn = Callable[[TurnView], None]
 _WORTH_TELLING = ("breaker", "repair did not hold")
 """Beginnings of sentences that a reader must see; the audit log has them all."""
 _WELL = frozenset({ServiceState.HEALTHY, ServiceState.DEPLOYING})
 _NOTHING = "nothing was applied yet that could be repaired: autogit up"
-_SETTLE_SECONDS = 0.3
-_STORM_SECONDS, _STORM_TURNS, _STORM_PAUSE_SECONDS = 60.0, 30, 3.0
-"""So many turns in so short a time are a storm of events: from then on they are gathered for longer."""
-_LEAST_PAUSE_SECONDS = 0.2
-_LISTEN_AGAIN_SECONDS = 2.0
-_LOCKED_SECONDS = 2.0
-_TROUBLE_SECONDS = 10.0
-_END_SECONDS = 30.0
-"""How long a repair that is under way may go on once somebody wants an end."""
 
 
 @dataclass
-class _Turn:
+class Turn:
     """One look and what followed from it; `wake_seconds` is when there is something to do again (None: unknown)."""
 
     project: Project
@@ -69,12 +55,15 @@ class _Turn:
 
     @property
     def healthy(self) -> bool:
+        """Whether every service is well and no repair failed."""
         return all(h.state in _WELL for h in self.healths.values()) and all(r.ok for r in self.repairs)
 
     def now(self) -> datetime:
+        """Return the present moment."""
         return self.project.context.clock()
 
     def view(self) -> TurnView:
+        """Return what a reader sees of it."""
         return TurnView(
             healthy=self.healthy,
             services=_views(self.healths),
@@ -108,133 +97,24 @@ async def reconcile(project: Project, policy: HealingPolicy = DEFAULT_POLICY) ->
     Raises ApplyLockHeldError where another command changes the platform, UnavailableError where the runtime does not
     answer, and whatever planning raises. A repair that fails is part of the view.
     """
-    return (await _turn(project, policy)).view()
+    return (await take_turn(project, policy)).view()
 
 
-async def watch(
-    open_project: Open,
-    interval_seconds: float,
-    on_turn: OnTurn,
-    stop: asyncio.Event,
-    policy: HealingPolicy = DEFAULT_POLICY,
-) -> None:
-    """Heal until `stop` is set: at once when the runtime tells of something, else at the interval.
-
-    The project is opened anew where what it is read from has changed, so that an edited `.env` counts; while it is
-    broken, the last good one goes on being healed. A repair that is under way at the end may go on for a while.
-    """
-    opened = _Opened(open_project)
-    heard = asyncio.Event()
-    turns: deque[float] = deque(maxlen=_STORM_TURNS)
-    loop = asyncio.get_running_loop()
-    _listen(opened, loop, heard)
-    while not stop.is_set():
-        heard.clear()
-        turns.append(loop.time())
-        view, wake = await _bounded(_guarded_turn(opened, policy), stop) or (None, None)
-        if view is not None:
-            on_turn(view)
-        await _until_heard(heard, stop, interval_seconds if wake is None else min(wake, interval_seconds))
-        if heard.is_set():  # one fault is several events
-            storm = len(turns) == _STORM_TURNS and loop.time() - turns[0] < _STORM_SECONDS
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _STORM_PAUSE_SECONDS if storm else _SETTLE_SECONDS)
-
-
-class _Opened:
-    """The project as it can be read now; while it is broken, as it was last."""
-
-    def __init__(self, open_project: Open) -> None:
-        self._open = open_project
-        self.project = open_project()
-        self.trouble = ""
-
-    def current(self) -> Project:
-        """Return the project, opened anew where something that it was read from has changed."""
-        if not self._is_unchanged():
-            self.reopen()
-        return self.project
-
-    def reopen(self) -> None:
-        """Open it anew: with a new connection to its runtime, too."""
-        try:
-            self.project, self.trouble = self._open(), ""
-        except (AutogitError, OSError) as exc:
-            self.trouble = f"goes on with what was read before: {_sentence(exc)}"
-
-    def _is_unchanged(self) -> bool:
-        trees = {str(tree) for tree in input_trees(self.project.paths)}
-        return not self.trouble and all(
-            (tree_digest if path in trees else file_digest)(path) == digest
-            for path, digest in self.project.inputs.items()
-        )
-
-
-async def _guarded_turn(opened: _Opened, policy: HealingPolicy) -> tuple[TurnView, float | None]:
-    """Return what a turn came to, and after how many seconds the next one is due at the latest."""
-    project = opened.current()
-    trouble = (opened.trouble,) if opened.trouble else ()
-    try:
-        turn = await _turn(project, policy)
-    except ApplyLockHeldError as exc:
-        return TurnView(healthy=True, services=(), messages=(f"waits: {exc.message}", *trouble)), _LOCKED_SECONDS
-    except (AutogitError, OSError) as exc:
-        _beat(project, exc.code if isinstance(exc, AutogitError) else "failed")
-        opened.reopen()
-        return TurnView(healthy=False, services=(), messages=(_sentence(exc), *trouble)), _TROUBLE_SECONDS
-    turn.messages += trouble
-    return turn.view(), turn.wake_seconds
-
-
-async def _bounded(
-    work: Coroutine[Any, Any, tuple[TurnView, float | None]], stop: asyncio.Event
-) -> tuple[TurnView, float | None] | None:
-    """Return what work comes to, None where it took too long after somebody wanted an end."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
-        await asyncio.wait({task}, timeout=_END_SECONDS)
-    stopped.cancel()
-    if not task.done():
-        task.cancel()  # what is left is what a killed repair leaves
-        await asyncio.wait({task})
-    return None if task.cancelled() else task.result()
-
-
-async def _until_heard(heard: asyncio.Event, stop: asyncio.Event, seconds: float) -> None:
-    waits = {asyncio.ensure_future(heard.wait()), asyncio.ensure_future(stop.wait())}
-    await asyncio.wait(waits, timeout=max(_LEAST_PAUSE_SECONDS, seconds), return_when=asyncio.FIRST_COMPLETED)
-    for task in waits:
-        task.cancel()
-
-
-def _listen(opened: _Opened, loop: asyncio.AbstractEventLoop, heard: asyncio.Event) -> None:
-    """Listen to the runtime in a thread of its own; where it falls silent, listen again a little later."""
-
-    def listen() -> None:
-        pause = threading.Event()
-        while not loop.is_closed():
-            with suppress(Exception):  # the thread's own boundary: whatever it was, it listens again
-                for _ in opened.project.runtime.events():
-                    loop.call_soon_threadsafe(heard.set)
-            pause.wait(_LISTEN_AGAIN_SECONDS)
-
-    threading.Thread(target=listen, name="runtime-events", daemon=True).start()
-
-
-async def _turn(project: Project, policy: HealingPolicy) -> _Turn:
+async def take_turn(project: Project, policy: HealingPolicy) -> Turn:
+    """Do the same; the turn knows when the next one is due, too."""
     paths = project.paths
-    turn = _Turn(project, policy, read_healths(paths))
+    turn = Turn(project, policy, read_healths(paths))
     if not (_is_sealed(paths) and _is_calm(turn.healths)):
         kind = project.runtime.unit_kind
         if not any(address.kind == kind for address in project.store.load().entries):
-            return _Turn(project, policy, {}, messages=[_NOTHING])
-        await _look_and_heal(turn)
-    _beat(project, "ok" if turn.healthy else "not healthy")
+            turn = Turn(project, policy, {}, messages=[_NOTHING])
+        else:
+            await _look_and_heal(turn)
+    leave_heartbeat(project, "ok" if turn.healthy else "not healthy")
     return turn
 
 
-async def _look_and_heal(turn: _Turn) -> None:
+async def _look_and_heal(turn: Turn) -> None:
     """Look without the lock, so that nobody who wants it is turned away for a mere look."""
     lock, engine = turn.project.paths.apply_lock, _engine(turn.project)
     async with apply_lock(lock, COMMAND):
@@ -254,7 +134,7 @@ def _engine(project: Project) -> Engine:
     return replace(project.engine, former_settings=lambda _key, _value: project.settings)
 
 
-async def _heal(turn: _Turn, prepared: Prepared, found: Repairs) -> None:
+async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:
     kind = prepared.spec.unit_kind
     before = turn.healths
     names = [s.name for s in prepared.spec.running if prepared.lockfile.find(Address(kind, s.name))]
@@ -274,7 +154,7 @@ async def _heal(turn: _Turn, prepared: Prepared, found: Repairs) -> None:
     turn.wake_seconds = _wake(turn, {address.name for address in refused if address.kind == kind})
 
 
-async def _obstacles(turn: _Turn, plan: Plan) -> dict[Address, str]:
+async def _obstacles(turn: Turn, plan: Plan) -> dict[Address, str]:
     """Return what stands in the way of repairs, and of those that need them."""
     faults = await find_obstacles(turn.project.engine, plan) if plan.pending else []
     places = {fault.place: f"{fault.subject} {fault.message}" for fault in faults}
@@ -286,12 +166,14 @@ async def _obstacles(turn: _Turn, plan: Plan) -> dict[Address, str]:
     return found
 
 
-def _tell(turn: _Turn, found: Repairs, obstacles: Mapping[Address, str]) -> None:
+def _tell(turn: Turn, found: Repairs, obstacles: Mapping[Address, str]) -> None:
     """Say what is not repaired."""
     turn.messages += [f"{address}: {found.refused[address]}" for address in sorted(found.lost)]
     turn.messages += [f"{address}: {why}" for address, why in sorted(obstacles.items())]
     if waiting := len(found.refused) - len(found.lost):
-        turn.messages.append(f"{waiting} change{'' if waiting == 1 else 's'} of what is wished: autogit up")
+        turn.messages.append(
+            "1 change waits for autogit up" if waiting == 1 else f"{waiting} changes wait for autogit up"
+        )
 
 
 def _look(prepared: Prepared, address: Address, refused: Mapping[Address, str]) -> tuple[Seen, str]:
@@ -309,7 +191,7 @@ def _look(prepared: Prepared, address: Address, refused: Mapping[Address, str]) 
     return ("deploying", "it is starting") if resource.attributes.get("health") == "starting" else ("healthy", "")
 
 
-async def _repair(turn: _Turn, prepared: Prepared, plan: Plan) -> None:
+async def _repair(turn: Turn, prepared: Prepared, plan: Plan) -> None:
     kind = prepared.spec.unit_kind
     changes = {change.address: change for change in plan.pending}
     before = dict(turn.healths)
@@ -330,7 +212,7 @@ async def _repair(turn: _Turn, prepared: Prepared, plan: Plan) -> None:
             turn.healths[address.name] = before[address.name]
 
 
-def _note_outcome(turn: _Turn, change: Change, outcome: Outcome, kind: str) -> None:
+def _note_outcome(turn: Turn, change: Change, outcome: Outcome, kind: str) -> None:
     error = outcome.error.message if isinstance(outcome.error, AutogitError) else ""
     view = RepairView(
         address=str(outcome.address),
@@ -347,7 +229,7 @@ def _note_outcome(turn: _Turn, change: Change, outcome: Outcome, kind: str) -> N
         turn.keep(health, repaired(health, ok=outcome.ok, reason=reason, now=turn.now(), policy=turn.policy))
 
 
-def _wake(turn: _Turn, refused: set[str]) -> float | None:
+def _wake(turn: Turn, refused: set[str]) -> float | None:
     """Return when a rest ends or a trial is over; what cannot be repaired is looked at with the interval only."""
     resting = {n: h for n, h in turn.healths.items() if h.next_try_at and n not in refused}
     wakes = [next_wake(resting, turn.now(), turn.policy)]
@@ -391,14 +273,17 @@ def _views(healths: Mapping[str, ServiceHealth]) -> tuple[HealthView, ...]:
     )
 
 
-def _beat(project: Project, result: str) -> None:
+def leave_heartbeat(project: Project, result: str) -> None:
     """Leave a sign of life, where there is a place for it."""
+    if not project.paths.state.exists():
+        return
     row = {"at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"), "result": result}
     with suppress(AutogitError):
         write_atomic(project.paths.heartbeats / f"{COMMAND}.json", json.dumps(row).encode(), 0o600)
 
 
-def _sentence(exc: AutogitError | OSError) -> str:
+def sentence_of(exc: AutogitError | OSError) -> str:
+    """Return what an error says, in one sentence."""
     return exc.message if isinstance(exc, AutogitError) else f"{exc.filename or 'the host'}: {exc.strerror}"
 
 
@@ -415,3 +300,11 @@ def sentences(view: TurnView) -> Sequence[str]:
     ]
     lines += [f"{s.service}: {s.state}: {s.reason}" for s in view.services if ServiceState(s.state) not in _WELL]
     return [*lines, *view.messages]
+
+
+def verdict(view: TurnView) -> str:
+    """Return how the platform is, in one line."""
+    if not view.healthy:
+        return "not healthy: autogit status"
+    starting = [s.service for s in view.services if s.state == ServiceState.DEPLOYING]
+    return f"all well, still starting: {', '.join(starting)}" if starting else "all healthy"

@@ -114,6 +114,14 @@ class Platform:
         for path, template in config.items():
             (folder / "config" / path).write_text(template)
 
+    def change(self, service, *words):
+        """Put a changed copy of a built-in service below overrides/: each word is replaced by the one after it."""
+        text = (TEMPLATES / service / "service.yml").read_text()
+        for former, word in zip(words[::2], words[1::2], strict=True):
+            assert former in text, f"{former} is not in {service}/service.yml"
+            text = text.replace(former, word)
+        self.add(service, text)
+
     def add_cadvisor(self):
         """Take what a sandbox cannot give out of the service that comes along with Prometheus."""
         lines = (TEMPLATES / "cadvisor" / "service.yml").read_text().splitlines(keepends=True)

@@ -1,0 +1,245 @@
+"""What the tests of healing share: a platform, its healer as a process of its own, faults, and how to tell the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.docker.platform import ROUTED, SERVICE, VOLUME, eventually, platform_of
+from tests.engine import EngineError
+
+_CHECK = '["CMD", "/usr/bin/loki", "-health"]'
+_TOUCHY = """["CMD-SHELL", "[ ! -e /tmp/hangs ] || sleep 1000; [ ! -e /tmp/sick ] && exec /usr/bin/loki -health"]"""
+TOUCHY = SERVICE.replace(_CHECK, _TOUCHY).replace("retries: 2", "retries: 2\n      timeout_seconds: 1")
+"""A service whose health check fails, or never ends, once there is a file; a restart takes that away."""
+
+SERVICES = ("cadvisor", "node-exporter", "prometheus", "socket-proxy", "store", "traefik", "web")
+
+_HOG = """
+import os, sys
+pid, place = sys.argv[1:]
+with open(f"/proc/{pid}/oom_score_adj", "w") as file:
+    file.write("1000")
+with open(place, "w") as file:
+    file.write(str(os.getpid()))
+held = []
+while os.path.exists(f"/proc/{pid}"):
+    held.append(bytearray(b"x") * 1048576)
+"""
+"""Takes memory in the control group of a process until the kernel has ended that one."""
+
+
+@contextmanager
+def healing_platform(engine, images):
+    """A platform of seven services that is up: an ingress, metrics, one with a route, one with data."""
+    with platform_of(engine, images, "prometheus", "web", "store") as one:
+        one.add_cadvisor()
+        one.add("web", TOUCHY, ROUTED)
+        one.add("store", TOUCHY, VOLUME)
+        one.up()
+        yield one
+
+
+class Watch:
+    """`autogit reconcile --watch` of a platform; with `policy` (fields of HealingPolicy) the same loop, less patient."""
+
+    def __init__(self, platform, interval=60.0, **policy):
+        self.platform = platform
+        self.log = platform.folder / "watch.log"
+        self.errors = platform.folder / "watch.err"
+        words = platform.command("reconcile", "--watch", "--interval", str(interval), "--format", "json")
+        if policy:
+            words = [sys.executable, "-c", _PATIENCE, str(platform.root), str(interval), json.dumps(policy)]
+        # An unclosed socket is no fault of a process that goes on: the next collection of garbage closes it.
+        environ = platform.environ | {"PYTHONWARNINGS": "error,ignore::ResourceWarning"}
+        with self.log.open("w") as log, self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                words, cwd=platform.root, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=errors
+            )
+
+    def turns(self):
+        """The views that it wrote so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def said(self):
+        return [message for turn in self.turns() for message in turn["messages"]]
+
+    def stop(self):
+        """End it as a service manager would; it ends well and soon."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(40)
+        errors = self.errors.read_text()
+        for word in ("Traceback", "unexpected:", "Exception ignored"):
+            assert word not in errors, errors
+        assert code == 0, errors
+
+
+_PATIENCE = """
+import asyncio, json, signal, sys
+from pathlib import Path
+from autogit.model.healing import HealingPolicy
+from autogit.operations.project import open_project, project_paths
+from autogit.operations.watch import watch
+
+async def main(root, interval, policy):
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    opened = lambda: open_project(project_paths(Path(root)))
+    show = lambda view: print(view.model_dump_json(), flush=True)
+    await watch(opened, float(interval), show, stop, HealingPolicy(**json.loads(policy)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def watching(platform, interval=60.0, **policy):
+    """Have a platform healed meanwhile."""
+    watch = Watch(platform, interval, **policy)
+    try:
+        yield watch
+    except BaseException:
+        print(watch.log.read_text(), watch.errors.read_text(), sep="\n")  # pytest shows it with the failure
+        watch.process.kill()
+        watch.process.wait()
+        raise
+    watch.stop()
+
+
+def audit(platform):
+    """The lines of the audit log that healing wrote."""
+    lines = (platform.root / ".autogit" / "audit.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["command"] == "reconcile"]
+
+
+def repairs(platform, service=None):
+    """What was done to containers, or to that of one service."""
+    address = f"container/{service}" if service else "container/"
+    return [row for row in audit(platform) if row.get("address", "").startswith(address)]
+
+
+# What is there
+
+
+def shape(platform):
+    """Everything of the platform's containers that a fault changes and a repair brings back, by their names."""
+    return {name: _shape(raw) for name, raw in platform.containers().items()}
+
+
+def _shape(raw):
+    state, config, host = raw["State"], raw["Config"], raw["HostConfig"]
+    own = {raw["Id"][:12]}
+    return {
+        "state": state["Status"],
+        "sick": (state.get("Health") or {}).get("Status") == "unhealthy",
+        "image": raw["Image"],
+        "hash": config["Labels"]["autogit.hash"],
+        "memory": host["Memory"],
+        "networks": {n: sorted(set(e["Aliases"] or ()) - own) for n, e in raw["NetworkSettings"]["Networks"].items()},
+        "mounts": sorted(m["Name"] for m in raw["Mounts"] if m["Type"] == "volume"),
+    }
+
+
+def answers(platform):
+    """Whether both routes answer as they should."""
+    try:
+        return platform.get("web").status == 200 and platform.get("prometheus", "/-/ready").status == 401
+    except OSError:
+        return False
+
+
+def is_as(platform, wanted):
+    """Whether the platform is as it was, and answers."""
+    try:
+        return shape(platform) == wanted and answers(platform)
+    except (EngineError, OSError):
+        return False  # one was removed while it was looked at, or the engine is down
+
+
+def await_healed(platform, wanted, seconds=60):
+    """Wait until the platform is as it was; return how long that took."""
+    began = time.monotonic()
+    if not eventually(lambda: is_as(platform, wanted), seconds):
+        now = shape(platform)
+        names = sorted(n for n in {*now, *wanted} if now.get(n) != wanted.get(n))
+        differs = "\n".join(f"{n}: {now.get(n)}\n  and was {wanted.get(n)}" for n in names)
+        pytest.fail(f"not healed in {seconds} s (routes answer: {answers(platform)})\n{differs}")
+    return time.monotonic() - began
+
+
+def write_marker(platform, service="store", text="kept"):
+    """Write something into a service's volume."""
+    platform.engine.docker("exec", f"{platform.name}-{service}-1", "sh", "-c", f"echo {text} >/loki/marker")
+
+
+def read_marker(platform, service="store"):
+    return platform.engine.docker("exec", f"{platform.name}-{service}-1", "cat", "/loki/marker").strip()
+
+
+def volumes_made(platform):
+    """When each volume was made."""
+    return {v: platform.engine.api("GET", f"/volumes/{v}")["CreatedAt"] for v in platform.volumes()}
+
+
+# Faults
+
+
+def kill(platform, service, _dice=None):
+    platform.engine.docker("kill", f"{platform.name}-{service}-1")
+
+
+def stop(platform, service, _dice=None):
+    platform.engine.docker("stop", "--time=2", f"{platform.name}-{service}-1")
+
+
+def remove(platform, service, _dice=None):
+    platform.engine.docker("rm", "--force", f"{platform.name}-{service}-1")
+
+
+def pause(platform, service, _dice=None):
+    platform.engine.docker("pause", f"{platform.name}-{service}-1")
+
+
+def disconnect(platform, service, dice=None):
+    networks = sorted(platform.container(service)["NetworkSettings"]["Networks"])
+    chosen = dice.choice(networks) if dice else networks[0]
+    platform.engine.docker("network", "disconnect", chosen, f"{platform.name}-{service}-1")
+
+
+def make_sick(platform, service, _dice=None):
+    """Have its health check fail; the engine calls it unhealthy a moment later."""
+    platform.engine.docker("exec", f"{platform.name}-{service}-1", "touch", "/tmp/sick")
+
+
+def exhaust(platform, service, _dice=None):
+    """Have the kernel end it for want of memory; the engine knows why."""
+    before = platform.container(service)
+    pid = before["State"]["Pid"]
+    if os.geteuid() != 0 or not _memory_group(pid):
+        pytest.skip("it takes root on the engine's machine to fill a container's memory")
+    hog = [sys.executable, "-c", _HOG, str(pid), str(_memory_group(pid))]
+    subprocess.run(hog, stdin=subprocess.DEVNULL, timeout=30, check=False)
+    assert not Path(f"/proc/{pid}").exists(), f"{service} has not run out of memory"
+
+
+def _memory_group(pid):
+    """Where processes are put into the control group that limits a process's memory, "" if it is not this machine's."""
+    try:
+        rows = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+    except OSError:
+        return ""
+    root = Path("/sys/fs/cgroup")
+    found = [root / "memory" / path.lstrip("/") for _, names, path in rows if "memory" in names.split(",")]
+    found += [root / path.lstrip("/") for number, names, path in rows if number == "0" and not names]
+    return next((place / "cgroup.procs" for place in found if (place / "cgroup.procs").exists()), "")
+
+
+FAULTS = {"kill": kill, "stop": stop, "rm": remove, "pause": pause, "oom": exhaust, "disconnect": disconnect}
