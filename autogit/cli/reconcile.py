@@ -43,7 +43,7 @@ async def _watch(context: Context, interval: float) -> None:
     from autogit.operations.watch import watch
 
     stop = asyncio.Event()
-    last: list[str] = []
+    last: list[str] | None = None
 
     def end() -> None:
         if stop.is_set():
@@ -51,10 +51,11 @@ async def _watch(context: Context, interval: float) -> None:
         stop.set()
 
     def show(view: TurnView) -> None:
+        nonlocal last
         lines = list(sentences(view))
         if view.repairs or lines != last:
             context.output.record(view.model_dump(mode="json"), "\n".join(lines) or verdict(view))
-        last[:] = lines
+        last = lines
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end)

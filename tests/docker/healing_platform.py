@@ -30,9 +30,10 @@ with open(f"/proc/{pid}/oom_score_adj", "w") as file:
     file.write("1000")
 with open(place, "w") as file:
     file.write(str(os.getpid()))
-held = []
-while os.path.exists(f"/proc/{pid}"):
-    held.append(bytearray(b"x") * 1048576)
+# What lies in memory belongs to no process: the kernel ends the one that it was told to.
+with os.fdopen(os.memfd_create("hog"), "wb", buffering=0) as memory:
+    while os.path.exists(f"/proc/{pid}"):
+        memory.write(bytes(262144))
 """
 """Takes memory in the control group of a process until the kernel has ended that one."""
 
@@ -49,10 +50,9 @@ def healing_platform(engine, images):
 
 
 class Watch:
-    """`autogit reconcile --watch` of a platform; with `policy` (fields of HealingPolicy) the same loop, less patient."""
+    """`autogit reconcile --watch` of a platform; `policy` (fields of HealingPolicy) makes the same loop less patient."""
 
     def __init__(self, platform, interval=60.0, **policy):
-        self.platform = platform
         self.log = platform.folder / "watch.log"
         self.errors = platform.folder / "watch.err"
         words = platform.command("reconcile", "--watch", "--interval", str(interval), "--format", "json")
@@ -64,6 +64,7 @@ class Watch:
             self.process = subprocess.Popen(
                 words, cwd=platform.root, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=errors
             )
+        assert eventually(self.log.read_text, 40), f"it has not looked: {self.errors.read_text()}"
 
     def turns(self):
         """The views that it wrote so far."""
@@ -72,6 +73,12 @@ class Watch:
     def said(self):
         return [message for turn in self.turns() for message in turn["messages"]]
 
+    def end(self):
+        """End it at once, and show what it said: pytest prints that where a test has failed."""
+        self.process.kill()
+        self.process.wait()
+        print(self.log.read_text(), self.errors.read_text(), sep="\n")
+
     def stop(self):
         """End it as a service manager would; it ends well and soon."""
         self.process.send_signal(signal.SIGTERM)
@@ -79,7 +86,7 @@ class Watch:
         errors = self.errors.read_text()
         for word in ("Traceback", "unexpected:", "Exception ignored"):
             assert word not in errors, errors
-        assert code == 0, errors
+        assert code == 0, f"exit code {code}\n{errors}"
 
 
 _PATIENCE = """
@@ -107,9 +114,7 @@ def watching(platform, interval=60.0, **policy):
     try:
         yield watch
     except BaseException:
-        print(watch.log.read_text(), watch.errors.read_text(), sep="\n")  # pytest shows it with the failure
-        watch.process.kill()
-        watch.process.wait()
+        watch.end()
         raise
     watch.stop()
 
