@@ -34,7 +34,8 @@ def follow(page, folder, environ, *, examples=None, before=None):
         elif part["path"]:
             _write(folder / part["path"], part["text"], part["how"])
         elif part["language"] == "console":
-            printed |= dict(_typed(line, folder, environ) for line in part["text"].splitlines())
+            lines = part["text"].replace("\\\n", "").splitlines()
+            printed |= dict(_typed(line, folder, environ) for line in lines)
     assert not before, f"{page} has no section {', '.join(before)}"
     return printed
 

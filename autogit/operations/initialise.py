@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from autogit.core.catalogue import Catalogue
+from autogit.core.images import image_setting
 from autogit.core.settings import read_env
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
 from autogit.model.project import ProjectPaths
@@ -79,7 +80,7 @@ def initialise(paths: ProjectPaths, answers: Mapping[str, str]) -> InitView:
     """
     catalogue = load_project_catalogue(paths)
     present = {k: line.value for k, line in read_env(paths.env_file).items()} if paths.env_file.exists() else {}
-    wanted = [row for row in _rows(answers, catalogue) if row.key not in present]
+    wanted = [row for row in _rows(answers, catalogue, present) if row.key not in present]
     store = SecretStore(paths.secrets_store)
     created = store.ensure_identity()
     if wanted:
@@ -115,8 +116,8 @@ def probe_docker(address: str | None = None) -> DockerProbe:
     return DockerProbe(answers=answers, sentence=f"a Docker Engine {word} on {path}")
 
 
-def _rows(answers: Mapping[str, str], catalogue: Catalogue) -> Iterator[WrittenKey]:
-    runtime = _runtime(catalogue)
+def _rows(answers: Mapping[str, str], catalogue: Catalogue, present: Mapping[str, str]) -> Iterator[WrittenKey]:
+    runtime = _runtime(catalogue, present)
     domain = answers.get("BASE_DOMAIN", "autogit.localhost")
     local = domain.endswith(".localhost")
     yield WrittenKey(
@@ -147,14 +148,14 @@ def engine_host() -> str:
     return f"unix://{rootless}" if rootless.exists() and not usual.exists() else _DEFAULT_HOST
 
 
-def _runtime(catalogue: Catalogue) -> WrittenKey:
+def _runtime(catalogue: Catalogue, present: Mapping[str, str]) -> WrittenKey:
     """Choose containers where an engine answers that has the images or can fetch them, else processes; say why."""
     host = engine_host()
     probe = probe_docker(host)
     if not probe.answers:
         return WrittenKey(key="RUNTIME", value="embedded", reason=probe.sentence)
     ingress = next(d for d in catalogue.descriptors if d.service == _INGRESS)
-    if _has_or_fetches(host.removeprefix("unix://"), ingress.image or ""):
+    if _has_or_fetches(host.removeprefix("unix://"), present.get(image_setting(_INGRESS)) or ingress.image or ""):
         return WrittenKey(key="RUNTIME", value="docker", reason=f"{probe.sentence}, and images can be had")
     why = f"{probe.sentence}, but it has no images and reaches no registry (autogit images load)"
     return WrittenKey(key="RUNTIME", value="embedded", reason=why)

@@ -106,7 +106,7 @@ def published_ports(spec: PlatformSpec) -> Mapping[str, int]:
         f"{service.name} {name}": service.ports[name]
         for service in spec.running
         for name, port in service.descriptor.ports.items()
-        if port.published and name in service.ports
+        if (port.published or port.via_ingress) and name in service.ports
     }
 
 

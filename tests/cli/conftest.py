@@ -26,6 +26,7 @@ def autogit(tmp_path, monkeypatch, capsys):
     (tmp_path / "home").mkdir()
     (tmp_path / "project").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")  # whatever this machine has
     monkeypatch.delenv("AUTOGIT_IDENTITY_FILE", raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(tmp_path / "project")

@@ -105,6 +105,16 @@ class Platform:
         lines = (f"{name}={value}\n" for name, value in self.env.items() if value is not None)
         (self.root / ".env").write_text("".join(lines))
 
+    @contextmanager
+    def settings(self, **values):
+        """Set keys of `.env`, and put back afterwards what they were."""
+        former = {name: self.env.get(name) for name in values}
+        self.set(**values)
+        try:
+            yield
+        finally:
+            self.set(**former)
+
     def add(self, name, text=SERVICE, *extra, image="loki", **config):
         """Write a service below overrides/ (`extra` is added to the text); `config` maps templates to their texts."""
         folder = self.root / "overrides" / "services" / name

@@ -28,6 +28,7 @@ routes:
 """
 RELOADS = """\
     reload_signal: HUP
+    stop_signal: TERM
     subnets: {web: SITE_SUBNET}
 """
 
@@ -51,10 +52,7 @@ KEEPS = """\
 
 @pytest.fixture(scope="module")
 def live(engine, images):
-    """A platform that is up: `site` can run beside its former version, `store` has data and cannot.
-
-    Each test leaves it in sync.
-    """
+    """A platform that is up: `site` can run beside its former version, `store` has data and cannot."""
     with platform_of(engine, images, "site", "store") as one:
         one.add("site", SITE + SERVICE, RELOADS, **{"site.conf.j2": "{{ settings.SITE_WORD }}\n"})
         one.add("store", STORE + SERVICE, KEEPS, **{"store.conf.j2": "{{ settings.STORE_WORD }}\n"})
@@ -64,10 +62,10 @@ def live(engine, images):
 
 @pytest.fixture(autouse=True)
 def _in_sync(live):
-    """Leave nothing behind that another test would have to clear away."""
+    """Hold each test to leaving a platform that is in sync; where one fails, the next begins with such a one too."""
     yield
-    assert set(live.ids()) == {"site-1", "store-1", "socket-proxy-1", "traefik-1"}
     assert "Nothing to do" in live.up().stdout
+    assert set(live.ids()) == {"site-1", "store-1", "socket-proxy-1", "traefik-1"}
 
 
 @contextmanager
@@ -131,9 +129,8 @@ def test_a_new_version_of_what_has_data_says_how_long_nobody_served(live, engine
 def test_a_broken_release_leaves_the_former_one_serving(live, engine, images, how, reason):
     before, images_before = live.ids(), live.lockfile["resources"]
     served = live.get("site")
-    former = {name: live.env.get(name) for name in ("IMAGE_SITE", "IMAGE_STORE")}
-    live.set(**dict.fromkeys(former, broken_image(engine, images, "loki", how)))
-    with asking(live, "site") as answers:
+    broken = broken_image(engine, images, "loki", how)
+    with live.settings(IMAGE_SITE=broken, IMAGE_STORE=broken), asking(live, "site") as answers:
         done = live.up(expect=4)
     said = done.stdout + done.stderr
     assert "error[not-ready]" in said
@@ -149,19 +146,17 @@ def test_a_broken_release_leaves_the_former_one_serving(live, engine, images, ho
     for service in ("site", "store"):
         known = live.lockfile["resources"][f"image/{service}"]
         assert known["attributes"] == images_before[f"image/{service}"]["attributes"]
-    live.set(**former)
     assert "Nothing to do" in live.up().stdout
     assert live.ids() == before
 
 
 def test_a_broken_ingress_is_followed_by_the_former_one(live, engine, images):
     before = live.ids()
-    live.set(IMAGE_TRAEFIK=broken_image(engine, images, "traefik", "exits"))
-    said = live.up(expect=4).stderr
+    with live.settings(IMAGE_TRAEFIK=broken_image(engine, images, "traefik", "exits")):
+        said = live.up(expect=4).stderr
     assert "traefik ends again and again, exit code 1; the former one is serving" in said
     assert "traefik: cannot migrate the data" in said
     assert live.ids() == before
-    live.set(IMAGE_TRAEFIK=images["traefik"])
     assert live.get("site").status == 200
 
 
@@ -187,15 +182,14 @@ def test_a_file_that_is_read_at_start_means_a_restart_and_no_new_container(live)
 def test_a_file_that_it_cannot_read_is_put_back(live):
     before = live.ids()
     path = live.root / ".autogit" / "rendered" / "store" / "store.conf"
-    former, word = path.read_text(), live.env.get("STORE_WORD")
-    live.set(STORE_WORD="bad")
-    said = live.up(expect=4).stderr
+    former = path.read_text()
+    with live.settings(STORE_WORD="bad"):
+        said = live.up(expect=4).stderr
     assert "store: bad configuration" in said
     assert "with its former files it is serving again" in said
     assert path.read_text() == former
     assert live.ids() == before
     assert live.container("store")["State"]["Running"]
-    live.set(STORE_WORD=word)
 
 
 def test_a_file_that_is_read_again_means_a_signal_whatever_happened_to_the_container_before(live, engine):
@@ -230,11 +224,10 @@ def test_a_network_moves_under_its_containers(live, engine):
     address = live.container("site")["NetworkSettings"]["Networks"][f"{live.name}_web"]["IPAddress"]
     assert address.startswith("10.219.2.")
     taken = engine.api("GET", f"/networks/{live.name}_edge")["IPAM"]["Config"][0]["Subnet"]
-    live.set(SITE_SUBNET=taken)
-    said = live.up(expect=4).stderr
+    with live.settings(SITE_SUBNET=taken):
+        said = live.up(expect=4).stderr
     assert "network/web" in said
     assert live.get("site").status == 200, said
-    live.set(SITE_SUBNET="10.219.2.0/24")
 
 
 def test_limits_changed_by_hand_are_set_back_in_place(live, engine):
@@ -264,11 +257,9 @@ def test_what_was_stopped_paused_renamed_or_removed_by_hand_is_healed(live, engi
 
 def test_a_service_that_is_taken_out_leaves_its_data(live, engine):
     engine.docker("exec", live.container("store")["Id"], "sh", "-c", "echo still >/loki/note")
-    live.set(SERVICES_ENABLED="site")
-    assert "container/store  stopped and removed" in live.up().stderr
-    assert "store-1" not in live.ids()
-    assert f"{live.name}_store-data" in live.volumes()
-    assert "Nothing to do" in live.up().stdout
-    live.set(SERVICES_ENABLED="site,store")
+    with live.settings(SERVICES_ENABLED="site"):
+        assert "container/store  stopped and removed" in live.up().stderr
+        assert "store-1" not in live.ids()
+        assert f"{live.name}_store-data" in live.volumes()
     live.up()
     assert engine.docker("exec", live.container("store")["Id"], "cat", "/loki/note") == "still\n"

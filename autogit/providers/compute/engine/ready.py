@@ -40,6 +40,8 @@ async def await_ready(engine: Engine, container_id: str, budget_seconds: float, 
             return "is gone"
         found = Found(raw)
         looks.add(found, elapsed)
+        if looks.restarts >= _MOST_RESTARTS and not looks.ending:
+            looks.ending = await _last_ending(engine, container_id)
         if why := _gave_up(found, looks):
             return why
         if found.status == "running" and await _is_well(engine, found, elapsed - looks.calm_since):
@@ -87,6 +89,21 @@ def _gave_up(found: Found, looks: _Looks) -> str:
     if found.status in ("exited", "dead"):
         return f"ended, {looks.ending}"
     return ""
+
+
+async def _last_ending(engine: Engine, container_id: str) -> str:
+    """Ask the engine how a container ended that runs again already; "" where it does not remember."""
+
+    def read(api: Any) -> list[Any]:
+        chosen = {"container": [container_id], "event": ["die"]}
+        return list(api.events(since="0", until=f"{time.time():.9f}", filters=chosen, decode=True))
+
+    try:
+        seen = await engine.call(read)
+    except AutogitError:
+        return ""
+    code = ((seen[-1].get("Actor") or {}).get("Attributes") or {}).get("exitCode") if seen else None
+    return f"exit code {code}" if code is not None else ""
 
 
 def _ending(state: Any) -> str:
