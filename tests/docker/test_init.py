@@ -43,7 +43,7 @@ def test_an_engine_that_has_the_images_is_chosen(init, engine, images):
 
 
 def test_an_engine_without_images_or_registry_is_not_chosen_and_the_reason_is_written_down(init):
-    said, keys = init()
+    said, keys = init("IMAGE_TRAEFIK=127.0.0.1:1/traefik:1.0\n")  # nobody listens there
     assert keys["RUNTIME"] == "embedded"
     assert "DOCKER_HOST" not in keys
     assert "it has no images and reaches no registry" in said
