@@ -49,10 +49,14 @@ class _Connection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker Engine behind a socket; `folder` is that of a daemon of our own, None for one we found."""
+    """A Docker Engine behind a socket; `folder` is that of a daemon of our own, None for one we found.
+
+    `arguments` are further ones of that daemon.
+    """
 
     socket: Path
     folder: Path | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
     def can_restart(self):
@@ -142,7 +146,7 @@ class Engine:
         (folder / "docker.pid").unlink(missing_ok=True)
         self.socket.unlink(missing_ok=True)
         with (folder / "log").open("ab") as log:
-            command = daemon_command(folder, self.socket)
+            command = [*daemon_command(folder, self.socket), *self.arguments]
             subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
@@ -222,12 +226,12 @@ def open_engine():
     if found.answers():
         yield found
         return
-    why = f"AUTOGIT_TEST_DOCKER_SOCKET={wanted} does not answer" if wanted else _why_not()
+    why = f"AUTOGIT_TEST_DOCKER_SOCKET={wanted} does not answer" if wanted else why_no_daemon()
     if why:
         pytest.skip(f"server missing: dockerd ({why})")
     end_leftovers()
     engine = own_engine(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
-    (engine.folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
+    mark_owned(engine.folder)
     try:
         try:
             engine.start()
@@ -236,6 +240,11 @@ def open_engine():
         yield engine
     finally:
         engine.remove()
+
+
+def mark_owned(folder):
+    """Write down in the folder of a daemon that it is this process' own."""
+    (folder / "owner").write_text(f"{os.getpid()} {_started(os.getpid())}")
 
 
 def end_leftovers():
@@ -257,7 +266,7 @@ def _started(pid):
         return ""
 
 
-def _why_not():
+def why_no_daemon():
     """Why this machine cannot have a daemon of our own, "" if it can."""
     if os.geteuid() != 0:
         return "it takes root, or AUTOGIT_TEST_DOCKER_SOCKET with the socket of one that runs"

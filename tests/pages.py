@@ -17,7 +17,7 @@ _EXIT = re.compile(r"\s+# exit (\d+)$")
 
 
 def follow(page, folder, environ, *, examples=None, before=None):
-    """Write each file of a page and type each command of its `console` blocks; returns what each command printed.
+    """Write each file of a page and type each command of its `console` blocks; returns all that each command printed.
 
     A command must succeed, or end with N where the page says `# exit N`. `examples` gives what a page can only give an
     example of (a port, an address), as texts by those of the page; `before` has what happens before a section, by its
@@ -35,7 +35,8 @@ def follow(page, folder, environ, *, examples=None, before=None):
             _write(folder / part["path"], part["text"], part["how"])
         elif part["language"] == "console":
             lines = part["text"].replace("\\\n", "").splitlines()
-            printed |= dict(_typed(line, folder, environ) for line in lines)
+            for command, said in (_typed(line, folder, environ) for line in lines):
+                printed[command] = printed.get(command, "") + said
     assert not before, f"{page} has no section {', '.join(before)}"
     return printed
 

@@ -38,5 +38,5 @@ def register(app: typer.Typer) -> None:
         """Load images from a file into the engine."""
         from autogit.operations import images
 
-        messages = context.perform(images.load(context.open_project(), file))
+        messages = context.perform(images.load(context.open_project(), file, on_event=context.on_event))
         context.output.data({"messages": list(messages)}, messages)

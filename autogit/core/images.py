@@ -14,7 +14,7 @@ where somebody asked for one:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from autogit.core.upgrades import check_jump, load_upgrade_path
@@ -25,7 +25,7 @@ from autogit.model.plan import Note
 from autogit.model.resource import Address
 from autogit.model.service import ServiceDescriptor
 from autogit.model.settings import Settings
-from autogit.model.spec import PlatformSpec
+from autogit.model.spec import PlatformSpec, ServiceSpec
 
 KIND = "image"
 SETTING = "setting"
@@ -98,24 +98,25 @@ def build_image(
     known = images.get(reference)
     if known is None:
         return ImageSpec(reference, origin)
-    return ImageSpec(reference, origin, id=known.id, digest=known.digest)
+    return ImageSpec(reference, origin, id=known.id, digest=known.digest_of(reference))
 
 
-def image_notes(images: Mapping[str, ImageSpec], engine: EngineFacts | None) -> list[Note]:
-    """Tell of tags that lead to another image by now than the one that is held to."""
-    if engine is None:
-        return []
-    moved = [
-        service
-        for service, image in images.items()
-        if image.id and not image.local and (now := engine.images.get(image.reference)) and now.id != image.id
-    ]
-    return [
-        Note(
-            "info", service, f"{images[service].reference} is another image by now: autogit upgrade {service} takes it"
-        )
-        for service in moved
-    ]
+def image_notes(services: Iterable[ServiceSpec], engine: EngineFacts) -> Iterator[Note]:
+    """Tell of versions that nobody has asked for yet: the catalogue names another one, or a tag has moved on."""
+    newer: dict[str, str] = {}
+    for service in services:
+        image, named = service.image, service.descriptor.image
+        if image is None or image.local:
+            continue
+        now = engine.images.get(image.reference)
+        if image.origin == CATALOGUE and named and named != image.reference:
+            newer[service.name] = named
+        elif image.id and now and now.id != image.id:
+            words = f"{image.reference} is another image by now: autogit upgrade {service.name} takes it"
+            yield Note("info", service.name, words)
+    if newer:
+        words = f"the catalogue names {', '.join(newer.values())} by now: autogit upgrade takes what it names"
+        yield Note("info", ", ".join(newer), words)
 
 
 def _reference(descriptor: ServiceDescriptor, settings: Settings, entry: LockEntry | None) -> tuple[str, str]:

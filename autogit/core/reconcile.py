@@ -71,18 +71,22 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock =
     facts = await engine.gather_facts()
     literals = load_literals(engine.paths.overrides / "files")
 
-    def build(settings: Settings, facts: HostFacts) -> tuple[PlatformSpec, RenderedTree, list[Resource]]:
-        spec = build_spec(settings, engine.catalogue, facts, relock(lockfile), engine.paths)
+    locks = relock(lockfile)
+
+    def build(
+        settings: Settings, facts: HostFacts, locks: Lockfile
+    ) -> tuple[PlatformSpec, RenderedTree, list[Resource]]:
+        spec = build_spec(settings, engine.catalogue, facts, locks, engine.paths)
         tree = render(spec, literals)
         return spec, tree, normalise(desired_resources(spec, tree), engine.providers)
 
-    def wished(settings: Settings, facts: HostFacts) -> Sequence[Resource]:
-        return build(settings, facts)[2]
+    def wished(settings: Settings, facts: HostFacts, locks: Lockfile = locks) -> Sequence[Resource]:
+        return build(settings, facts, locks)[2]
 
     def without(key: str, old: str) -> Sequence[Resource]:
         return wished(engine.former_settings(key, old), facts)
 
-    spec, tree, desired = build(engine.settings, facts)
+    spec, tree, desired = build(engine.settings, facts, locks)
     check_upgrades(spec, lockfile)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
@@ -91,6 +95,8 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock =
         causes[describe_setting(key, old, new)] = partial(without, key, old)
     for cause, former in _former_facts(facts, lockfile, spec).items():
         causes[cause] = partial(wished, engine.settings, former)
+    if locks is not lockfile:
+        causes["another image is asked for"] = partial(wished, engine.settings, facts, lockfile)
     held = _held(lockfile, engine.providers)
     plan = make_plan(desired, state, held, policy, explain=explainer(desired, causes), notes=spec.notes)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)

@@ -10,7 +10,7 @@ started as it was.
 | create | differs, or never applied | none: `up` |
 | update, replace | every field that differs is as recorded | carried out |
 | update, replace of a container | some is wished anew; it fell, lost a network or a limit | that alone is put back |
-| the same, two copies, it is down | a killed `up` had begun this very wish | gone on with |
+| the same, of two copies | it is down, and a killed `up` had begun this very wish | gone on with |
 | update, replace | else | none: `up` |
 | delete, hold | any | none |
 
@@ -82,7 +82,8 @@ def _repair(change: Change, entry: LockEntry | None) -> Change | None:
     anew = {name for name in wish if name not in entry.attributes or wish[name] != entry.attributes[name]}
     if change.action is Action.CREATE:
         return None if anew else change
-    if not anew & {field.name for field in change.fields}:
+    names = {field.name for field in change.fields}
+    if not anew or not (anew | {_COPIES}) & names:
         return change
     return _put_back(change, change.after, entry, anew) if change.address.kind == "container" else None
 

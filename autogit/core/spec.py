@@ -204,7 +204,7 @@ def _engine_notes(services: Sequence[ServiceSpec], facts: HostFacts) -> Iterator
         return
     for limit in facts.engine.limits:
         yield Note("warning", "engine", limit, "docs/how-to/exposure.md tells what works where")
-    yield from image_notes({s.name: s.image for s in services if s.image and not s.unavailable}, facts.engine)
+    yield from image_notes([s for s in services if not s.unavailable], facts.engine)
 
 
 def _docker_socket(settings: Settings) -> str:

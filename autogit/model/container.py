@@ -57,6 +57,17 @@ class ImageSpec:
     local: bool = False
 
 
+def repository_of(reference: str) -> str:
+    """Return an image reference without its tag and digest."""
+    name = reference.partition("@")[0]
+    return name if "/" in name.rpartition(":")[2] else name.rpartition(":")[0] or name
+
+
+def short_repository(reference: str) -> str:
+    """Return the repository as engines shorten it: what lies on Docker Hub goes without a host."""
+    return repository_of(reference).removeprefix("docker.io/").removeprefix("library/")
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container. `networks` maps each network to the further names it is known by there.

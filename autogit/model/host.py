@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autogit.model.container import short_repository
+
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
@@ -25,15 +27,24 @@ class CertificateFacts:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """An image that the engine has: its id, the digest that a registry knows it by ("" for a local one).
+    """An image that the engine has: its id, and what registries know it by (`repository@digest`, none for a local one).
 
     `architecture` is in Docker's words (`amd64`), `content` the digest of what AutoGit built it from ("" for others').
     """
 
     id: str
-    digest: str = ""
+    digests: tuple[str, ...] = ()
     architecture: str = ""
     content: str = ""
+
+    def digests_of(self, reference: str) -> tuple[str, ...]:
+        """Return the digests by which the repository of a reference knows it; another registry may have another one."""
+        wanted = short_repository(reference)
+        return tuple(text.rpartition("@")[2] for text in self.digests if short_repository(text) == wanted)
+
+    def digest_of(self, reference: str) -> str:
+        """Return one of those digests, "" where there is none."""
+        return next(iter(self.digests_of(reference)), "")
 
 
 @dataclass(frozen=True, slots=True)

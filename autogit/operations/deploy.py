@@ -29,6 +29,8 @@ async def deploy(  # noqa: PLR0913 - what is deployed, and how it is asked and s
     Raises UsageError for an unknown or unwanted service, or an image that `.env` contradicts, and what `up` raises.
     """
     project.catalogue.get(service)
+    if service not in {running.name for running in project.outline().running}:
+        raise UsageError(f"{service} does not run here", hint="SERVICES_ENABLED in .env names what runs")
     if image:
         _check_image(project, service, image)
     relock = deployed(service, image) if image else keep_locks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -199,6 +200,8 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
     break_seal(project.paths)
     project.store.keep_previous()
     result, problems = await _carry_out(project, prepared, plan, caller)
+    if _unproven_images(result):
+        await _name_former_images(project, caller.command)
     _raise_failures(project, result, problems)
     after = await prepare(project.engine, plan.policy)
     if not after.plan.pending and not after.plan.held:
@@ -266,6 +269,20 @@ def _unproven_images(result: ApplyResult) -> list[Address]:
     """Return the images of containers that did not come up: who failed on an image is held to the former one again."""
     missed = [*(o.address for o in result.failed), *result.skipped]
     return [Address("image", address.name) for address in missed if address.kind == "container"]
+
+
+async def _name_former_images(project: Project, command: str) -> None:
+    """Write the Compose file once more: who failed on an image is held to the former one again, and it says so."""
+    with suppress(AutogitError):  # what failed before is what is told
+        prepared = await prepare(project.engine)
+        changes = tuple(c for c in prepared.plan.pending if c.address == Address("file", COMPOSE_FILE))
+        if changes:
+            part = replace(prepared.plan, changes=changes)
+            await carry_out(project.engine, prepared, part, lambda _outcome: None, command, verify=_failed_before)
+
+
+async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[str]:
+    return ("what was asked for failed",)
 
 
 async def _ask_routes(project: Project, prepared: Prepared, *, failed: frozenset[str]) -> Verdict:

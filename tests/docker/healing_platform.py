@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,12 @@ def healing_platform(engine, images):
 
 
 class Watch:
-    """`autogit reconcile --watch` of a platform; `policy` (fields of HealingPolicy) makes the same loop less patient."""
+    """`autogit reconcile --watch` of a platform."""
 
-    def __init__(self, platform, interval=60.0, **policy):
-        self.log = platform.folder / "watch.log"
-        self.errors = platform.folder / "watch.err"
+    def __init__(self, platform, interval=60.0, name="watch"):
+        self.log = platform.folder / f"{name}.log"
+        self.errors = platform.folder / f"{name}.err"
         words = platform.command("reconcile", "--watch", "--interval", str(interval), "--format", "json")
-        if policy:
-            words = [sys.executable, "-c", _PATIENCE, str(platform.root), str(interval), json.dumps(policy)]
         # An unclosed socket is no fault of a process that goes on: the next collection of garbage closes it.
         environ = platform.environ | {"PYTHONWARNINGS": "error,ignore::ResourceWarning"}
         with self.log.open("w") as log, self.errors.open("w") as errors:
@@ -77,7 +76,15 @@ class Watch:
         """End it at once, and show what it said: pytest prints that where a test has failed."""
         self.process.kill()
         self.process.wait()
-        print(self.log.read_text(), self.errors.read_text(), sep="\n")
+        self.show()
+
+    def show(self):
+        for turn in self.turns()[-8:]:
+            states = " ".join(f"{s['service']}={s['state']}" for s in turn["services"] if s["state"] != "healthy")
+            print(
+                states, *(f"{r['address']} {r['reason']}: {r['message']}" for r in turn["repairs"]), *turn["messages"]
+            )
+        print(self.errors.read_text())
 
     def stop(self):
         """End it as a service manager would; it ends well and soon."""
@@ -89,28 +96,10 @@ class Watch:
         assert code == 0, f"exit code {code}\n{errors}"
 
 
-_PATIENCE = """
-import asyncio, json, signal, sys
-from pathlib import Path
-from autogit.model.healing import HealingPolicy
-from autogit.operations.project import open_project, project_paths
-from autogit.operations.watch import watch
-
-async def main(root, interval, policy):
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    opened = lambda: open_project(project_paths(Path(root)))
-    show = lambda view: print(view.model_dump_json(), flush=True)
-    await watch(opened, float(interval), show, stop, HealingPolicy(**json.loads(policy)))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @contextmanager
-def watching(platform, interval=60.0, **policy):
+def watching(platform, interval=60.0, name="watch"):
     """Have a platform healed meanwhile."""
-    watch = Watch(platform, interval, **policy)
+    watch = Watch(platform, interval, name)
     try:
         yield watch
     except BaseException:
@@ -129,6 +118,24 @@ def repairs(platform, service=None):
     """What was done to containers, or to that of one service."""
     address = f"container/{service}" if service else "container/"
     return [row for row in audit(platform) if row.get("address", "").startswith(address)]
+
+
+def remembered(platform):
+    """What healing remembers of each service."""
+    return json.loads((platform.root / ".autogit" / "health.json").read_text())["services"]
+
+
+def let_time_pass(platform, service, seconds):
+    """Have healing remember everything of a service as of earlier."""
+
+    def earlier(text):
+        return (datetime.fromisoformat(text) - timedelta(seconds=seconds)).isoformat() if text else text
+
+    path = platform.root / ".autogit" / "health.json"
+    whole = json.loads(path.read_text())
+    health = whole["services"][service]
+    health |= {name: earlier(health[name]) for name in ("since", "next_try_at", "opened_at")}
+    path.write_text(json.dumps(whole))
 
 
 # What is there

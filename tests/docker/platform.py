@@ -69,6 +69,8 @@ class Platform:
     def __init__(self, engine, images, *services, **settings):
         self.engine = engine
         self.images = images
+        self.prefix = []
+        """Words before the command."""
         self.name = f"t{os.getpid()}-{next(_NUMBERS)}"
         self.folder = Path(tempfile.mkdtemp(prefix="autogit-"))
         self.folder.chmod(0o755)  # a container's user must get at what is mounted from here
@@ -140,7 +142,7 @@ class Platform:
     # The command line
 
     def command(self, *words):
-        return [str(AUTOGIT), *words]
+        return [*self.prefix, str(AUTOGIT), *words]
 
     def run(self, *words, expect=0, timeout=120, **kwargs):
         """Run `autogit WORDS`; fails with what it said where the exit code is another, or where it is no sentence."""
@@ -176,15 +178,13 @@ class Platform:
             text=True,
         )
 
-    def kill_up(self, seconds):
-        """Begin `up`, and end it as a crash would after some time; returns what it said."""
-        process = self.start("up", "--yes")
+    def end(self, process, seconds):
+        """End a process as a crash would, unless it ends by itself in time; returns what it still said."""
         try:
-            said, _ = process.communicate(timeout=seconds)
+            return process.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            said, _ = process.communicate()
-        return said
+            return process.communicate()[0]
 
     def json(self, *words, expect=0):
         return json.loads(self.run(*words, "--format", "json", expect=expect).stdout)

@@ -10,11 +10,16 @@ import subprocess
 import tempfile
 import threading
 import time
+import uuid
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.docker.platform import free_ports
+from tests.engine import EngineError
+from tests.image_scripts import broken
+from tests.images import PROGRAMS, File, descriptors, make, recipe
 from tests.tools import require_tool
 
 USER, PASSWORD = "reader", "canary-registry-0815"
@@ -80,12 +85,23 @@ class Registry:
             self._process.wait()
             self._process = None
 
-    def publish(self, engine, image, name):
-        """Push an image of the engine under a name, and take the name off the engine; returns the full name."""
+    def publish(self, engine, name, release="1", how=""):
+        """Put a small web server under a name (or one that is broken in some way); the engine does not keep it.
+
+        No two of them are one image, whatever they are made for. Returns the name as an engine calls it.
+        """
+        files = {"/unique": File(uuid.uuid4().hex)}
+        if how:
+            files[PROGRAMS["loki"]] = File(broken("loki", how))
+        made = recipe("loki", descriptors()["loki"], release)
+        image = make(engine, replace(made, files={**made.files, **files}))
         full = self.name(name)
+        former = _find_image(engine, full)
         engine.docker("tag", image, full)
         engine.docker("push", "--quiet", full)
-        engine.docker("rmi", full)
+        engine.docker("rmi", full, image)
+        if former:  # what the engine calls by this name does not move with the registry's
+            engine.docker("tag", former, full)
         return full
 
     def digest(self, name):
@@ -121,32 +137,37 @@ class Registry:
             connection.close()
 
 
+def _find_image(engine, name):
+    try:
+        return engine.api("GET", f"/images/{name}/json")["Id"]
+    except EngineError:
+        return None
+
+
 class Gate:
-    """A way to a registry that fails as often as it is told to, and counts what is asked."""
+    """A way to a registry that fails as often as `failures` says: an engine begins each attempt with `/v2/`."""
 
     def __init__(self, registry):
         gate = self
         self.failures = 0
-        self.asked = []
+        self.fails = False
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                gate.asked.append(self.path)
-                if gate.failures:
-                    gate.failures -= 1
+                if gate.fail(self.path):
                     self.answer(503, {}, b"")
                     return
                 link = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=10)
-                passed = {k: v for k, v in self.headers.items() if k in {"Accept", "Authorization"}}
-                link.request(self.command, self.path, headers=passed)
+                accepted = ", ".join(self.headers.get_all("Accept") or ())
+                link.request(self.command, self.path, headers={"Accept": accepted})
                 response = link.getresponse()
                 headers = {k: v for k, v in response.getheaders() if k.startswith(("Content-Type", "Docker-"))}
                 self.answer(response.status, headers, response.read(), response.headers["Content-Length"])
                 link.close()
 
-            do_HEAD = do_GET
+            do_HEAD = do_GET  # noqa: N815 - the name that the server calls
 
             def answer(self, status, headers, body, length=None):
                 self.send_response(status)
@@ -165,6 +186,13 @@ class Gate:
     def name(self, name):
         """What an engine calls an image behind this way."""
         return f"127.0.0.1:{self.port}/{name}"
+
+    def fail(self, path):
+        """Whether this request is one of an attempt that fails."""
+        if path == "/v2/":
+            self.fails = self.failures > 0
+            self.failures -= self.fails
+        return self.fails
 
     def close(self):
         self._server.shutdown()

@@ -58,17 +58,13 @@ def unwatched(platform):
 @pytest.fixture
 def healed(platform):
     """The platform while it is watched; afterwards it is as it was, by its own word too, and no data is gone."""
-    if platform.watch is None:
+    if platform.watch is None or platform.watch.process.poll() is not None:
         platform.up()
         platform.wanted, platform.watch = shape(platform), Watch(platform)
     yield platform
-    try:
-        await_healed(platform, platform.wanted)
-        is_well(platform)
-    except BaseException:
-        platform.watch.end()
-        platform.watch = None
-        raise
+    platform.watch.show()
+    await_healed(platform, platform.wanted)
+    is_well(platform)
 
 
 @pytest.fixture
@@ -162,39 +158,121 @@ def test_what_env_asks_for_anew_waits_for_up_and_what_fell_is_started_as_it_was(
         assert eventually(lambda: any(s["state"] == "absent" for s in healed.watch.turns()[-1]["services"]), 40)
         assert "web-1" not in healed.ids()
         healed.run("reconcile", expect=1)
-        assert healed.json("plan")["counts"]["replace"] >= 1, "the next up still sees it"
+        assert healed.json("plan")["counts"]["update"] >= 1, "the next up still sees it"
     finally:
         healed.set(SIZE="minimal")
+        assert eventually(lambda: healed.up(expect=None).returncode == 0)
 
 
-def test_a_platform_that_is_down_stays_down(alone):
+def test_while_env_is_broken_what_was_read_before_counts(healed):
+    env = healed.root / ".env"
+    before = env.read_text()
+    try:
+        env.write_text(before + "NONSENSE=1\n")
+        heals(healed, faults.kill, "store")
+        assert any("goes on with what was read before" in said for said in healed.watch.said())
+    finally:
+        env.write_text(before)
+
+
+def test_a_full_disk_ends_no_healer(healed):
+    memory, log = (healed.root / ".autogit" / name for name in ("health.json", "audit.jsonl"))
+    remembered, written = memory.read_bytes(), log.read_bytes()
+    memory.unlink()
+    memory.mkdir()  # nothing can be written there
+    try:
+        faults.kill(healed, "store")
+        assert eventually(lambda: any("cannot write" in said for said in healed.watch.said()), 40)
+        assert shape(healed)["store-1"]["state"] == "exited", "what cannot be remembered is not begun"
+    finally:
+        memory.rmdir()
+        memory.write_bytes(remembered)
+        log.unlink()
+        log.mkdir()
+    try:
+        await_healed(healed, healed.wanted)
+        assert any("audit log cannot be written" in said for said in healed.watch.said())
+    finally:
+        log.rmdir()
+        log.write_bytes(written)
+
+
+def test_a_healer_that_is_ended_in_a_repair_leaves_nothing_half_done(alone):
+    with watching(alone):
+        faults.kill(alone, "store")
+        assert eventually(lambda: faults.remembered(alone)["store"]["state"] == "repairing", 40)
+    assert faults.remembered(alone)["store"]["state"] == "healthy", "it has brought the repair to its end"
+    await_healed(alone, alone.wanted)
+
+
+def test_a_healer_that_was_killed_in_a_repair_counts_it(alone):
+    watch = Watch(alone)
+    faults.kill(alone, "store")
+    assert eventually(lambda: faults.remembered(alone)["store"]["state"] == "repairing", 40)
+    watch.end()
+    assert faults.remembered(alone)["store"]["on_trial"]
+    alone.engine.docker("stop", "--time=0", f"{alone.name}-store-1")
+    assert "repair did not hold (1 in a row)" in alone.run("reconcile", expect=None).stdout
+    faults.let_time_pass(alone, "store", 3)
+    alone.run("reconcile")
+
+
+def test_two_healers_repair_once(alone):
+    known = len(repairs(alone, "store"))
+    with watching(alone), watching(alone, name="second"):
+        for service in ("store", "web"):
+            faults.stop(alone, service)
+            await_healed(alone, alone.wanted)
+    assert len(repairs(alone, "store")) == known + 1
+
+
+def test_a_platform_can_be_changed_while_it_is_watched(alone):
     with watching(alone, interval=1.0):
-        assert eventually(lambda: alone.run("down", expect=None).returncode == 0)
+        for size in ("homelab", "minimal"):
+            alone.set(SIZE=size)
+            assert ", 0 failed," in alone.up("--lock-wait", "20").stdout
+        alone.run("down", "--lock-wait", "20")
         assert "nothing was applied" in alone.run("reconcile").stdout
-        assert alone.ids() == {}
-        assert eventually(lambda: alone.up(expect=None).returncode == 0)
+        assert alone.ids() == {}, "a platform that is down stays down"
+        alone.up("--lock-wait", "20")
+
+
+def _until_the_breaker_opens(platform, watch):
+    """Kill a service each time it is back."""
+    while not any("breaker opened" in said for said in watch.said()):
+        if shape(platform).get("store-1", {}).get("state") == "running":
+            faults.kill(platform, "store")
+        time.sleep(0.1)
 
 
 def test_a_service_that_falls_again_and_again_is_left_alone_for_a_while(alone):
     known = len(repairs(alone, "store"))
-    with watching(alone, first_backoff_seconds=0.5, cool_down_seconds=8.0, calm_seconds=3.0) as watch:
-        while not any("breaker opened" in said for said in watch.said()):
-            assert len(repairs(alone, "store")) - known <= 3, "the policy allows three failures"
-            if shape(alone).get("store-1", {}).get("state") == "running":
-                faults.kill(alone, "store")
-            time.sleep(0.1)
-        opened, made = time.monotonic(), len(repairs(alone, "store"))
-        status = alone.json("status")
-        (store,) = (s for s in status["services"] if s["name"] == "store")
+    with watching(alone) as watch:
+        _until_the_breaker_opens(alone, watch)
+        made = len(repairs(alone, "store"))
+        assert made - known == 3, "the policy allows three failures"
+        (store,) = (s for s in alone.json("status", expect=None)["services"] if s["name"] == "store")
         assert "not repaired any more for now: 3 failures" in store["healing"], store
-        alone.run("reconcile", expect=1)
-        if time.monotonic() - opened < 6:
-            assert len(repairs(alone, "store")) == made, "nothing is done while the breaker is open"
-        await_healed(alone, alone.wanted)
-        assert len(repairs(alone, "store")) == made + 1, "one trial"
-        assert eventually(lambda: any("breaker closed" in said for said in watch.said()))
-        assert watch.turns()[-1]["healthy"]
+        assert "store: failed" in alone.run("reconcile", expect=1).stdout
+        assert len(repairs(alone, "store")) == made, "nothing is done while the breaker is open"
+    faults.let_time_pass(alone, "store", 61)
+    assert "container/store  it is stopped: started" in alone.run("reconcile").stdout, "one trial"
+    faults.let_time_pass(alone, "store", 11)
+    assert "breaker closed" in alone.run("reconcile").stdout
     assert len(repairs(alone, "store")) == made + 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_the_breaker_opens_and_closes_in_its_own_time(alone, capsys):
+    began = time.monotonic()
+    with watching(alone) as watch:
+        _until_the_breaker_opens(alone, watch)
+        opened, made = time.monotonic(), len(repairs(alone, "store"))
+        assert eventually(lambda: any("breaker closed" in said for said in watch.said()), 200)
+    assert len(repairs(alone, "store")) == made + 1, "one trial"
+    with capsys.disabled():
+        print(f"\nthe breaker opened after {opened - began:.0f} s and closed {time.monotonic() - opened:.0f} s later")
 
 
 def _faults_in_turn(number, dice):

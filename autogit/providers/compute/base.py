@@ -102,12 +102,15 @@ class ImageKeeper(ABC):
 
     @abstractmethod
     async def registry_digest(self, reference: str) -> str:
-        """Return the digest that a reference leads to in its registry now. Raises ProviderError."""
+        """Return the digest that a reference leads to in its registry now. Raises ProviderError, why in a few words."""
 
     @abstractmethod
     async def save_images(self, references: Sequence[str], file: Path, report: Callable[[str], None]) -> int:
-        """Write images to one tar file, atomically; return its size in bytes."""
+        """Write images (references or ids) to one tar file, atomically; return its size in bytes.
+
+        Raises StorageFullError where it cannot be written; what was there before is intact.
+        """
 
     @abstractmethod
-    async def load_images(self, file: Path) -> Sequence[str]:
-        """Load the images of a tar file; return their names."""
+    async def load_images(self, file: Path, report: Callable[[str], None]) -> Sequence[str]:
+        """Load the images of a tar file; return their names. Raises RejectedError where it holds none."""

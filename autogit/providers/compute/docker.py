@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autogit.errors import AutogitError, Fault, RejectedError, UnavailableError
+from autogit.model.container import ImageSpec
 from autogit.model.host import EngineFacts, ImageFacts
 from autogit.model.plan import Action, Change, Outcome
 from autogit.model.resource import Address, Resource, Value
 from autogit.providers.base import HealthStatus, ProviderContext, Scope
 from autogit.providers.compute.base import ImageKeeper, Restore, Runtime, VolumeKeeper, keep_files
-from autogit.providers.compute.engine import checks, images, stream
+from autogit.providers.compute.engine import archive, checks, images, registry, stream
 from autogit.providers.compute.engine.body import (
     MANAGED,
     PROJECT,
@@ -192,8 +193,10 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         if change.after is None:
             return Done("no longer held to; the image itself stays"), {}
         report = partial(self.context.progress, change.address)
-        facts, how = await images.ensure_image(self.client, change.after.payload, self.context.templates, report)
-        return Done(how), {"id": facts.id, "digest": facts.digest}
+        wish: ImageSpec = change.after.payload
+        facts, how = await images.ensure_image(self.client, wish, self.context.templates, report)
+        seen = image_resource(change.address.name, wish, facts).attributes
+        return Done(how), {"id": seen["id"], "digest": seen["digest"]}
 
     async def pull_image(self, reference: str, report: Callable[[str], None]) -> ImageFacts:
         """Fetch what a reference leads to now."""
@@ -201,15 +204,15 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
 
     async def registry_digest(self, reference: str) -> str:
         """Return the digest that a reference leads to in its registry now."""
-        return await images.registry_digest(self.client, reference)
+        return await registry.digest_of(self.client, reference)
 
     async def save_images(self, references: Sequence[str], file: Path, report: Callable[[str], None]) -> int:
         """Write images to one tar file."""
-        return await images.save(self.client, references, file, report)
+        return await archive.save(self.client, references, file, report)
 
-    async def load_images(self, file: Path) -> Sequence[str]:
+    async def load_images(self, file: Path, report: Callable[[str], None]) -> Sequence[str]:
         """Load the images of a tar file."""
-        return await images.load(self.client, file)
+        return await archive.load(self.client, file, report)
 
     async def _container(self, change: Change) -> tuple[Done, Mapping[str, Value]]:
         if change.after is None:

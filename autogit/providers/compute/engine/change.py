@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autogit.errors import AutogitError, MissingError, NotReadyError
+from autogit.errors import AutogitError, MissingError, NotReadyError, RejectedError
 from autogit.model.plan import Change
 from autogit.model.resource import Address, Resource
 from autogit.model.spec import ContainerPayload
@@ -245,8 +245,9 @@ class ContainerChange:
             else:
                 await self.engine.call(lambda api: api.start(container.id))
                 detail = "started"
-        except MissingError:
-            return _REPLACE, ""  # a network, a mount or the container itself is gone: a new one has them anew
+        except RejectedError:
+            # A network, a mount or the container itself is gone, or a killed engine left half of it: a new one works.
+            return _REPLACE, ""
         except AutogitError as exc:
             return f"could not be started: {_reason(exc)}", ""
         return await self._await(container.id), detail

@@ -12,7 +12,7 @@ from autogit.model.container import ImageSpec
 from autogit.model.plan import Action, Change
 from autogit.model.spec import ContainerPayload
 from autogit.providers.compute import api_image
-from autogit.providers.compute.engine import images
+from autogit.providers.compute.engine import registry
 from autogit.providers.compute.engine.body import WORKING_DIR
 from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.facts import ARCHITECTURES, has_gpus
@@ -41,7 +41,7 @@ async def find_obstacles(engine: Engine, changes: Sequence[Change]) -> Sequence[
     return [fault for faults in found for fault in faults]
 
 
-async def _image(engine: Engine, change: Change, _info: Any) -> list[Fault]:
+async def _image(engine: Engine, change: Change, info: Any) -> list[Fault]:
     image = change.after.payload if change.after else None
     if image is None:
         return []
@@ -51,7 +51,7 @@ async def _image(engine: Engine, change: Change, _info: Any) -> list[Fault]:
     if image.local:
         why = api_image.can_build()
         return [Fault(place, reference, f"cannot be built: {why}")] if why else []
-    why = await images.can_be_pulled(engine, image)
+    why = await registry.why_not_pulled(engine, image, _machine(info))
     if not why:
         return []
     held = f" (the lockfile holds {image.id[:19]})" if image.id else ""
@@ -90,11 +90,14 @@ async def _architecture(engine: Engine, change: Change, image: ImageSpec, info: 
     """Judge an image that is here; its own address says nothing of it where it is in sync."""
     known = await engine.find(lambda api: api.inspect_image(image.id or image.reference))
     made_for = image_facts(known).architecture if known is not None else ""
-    machine = str(info.get("Architecture") or "")
-    wanted = ARCHITECTURES.get(machine, machine)
-    if made_for in ("", wanted):
+    if not made_for or registry.can_run(made_for, _machine(info)):
         return []
-    return [Fault(str(change.address), image.reference, f"is made for {made_for}, this engine is {wanted}")]
+    return [Fault(str(change.address), image.reference, f"is made for {made_for}, this engine is {_machine(info)}")]
+
+
+def _machine(info: Any) -> str:
+    machine = str(info.get("Architecture") or "")
+    return ARCHITECTURES.get(machine, machine)
 
 
 async def _name(engine: Engine, change: Change, payload: ContainerPayload) -> list[Fault]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autogit.errors import AutogitError, MissingError, PortTakenError, RejectedError, StorageFullError, UnavailableError
+from autogit.providers.compute.engine.unreachable import tls_files, unreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -22,6 +25,8 @@ T = TypeVar("T")
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _TIMEOUT_SECONDS = 60
 _CONNECTIONS = 32
+_SSH_SESSIONS = 8
+"""How much is asked at once by one ssh connection: servers allow ten (sshd_config, MaxSessions), events take one."""
 _LEAST_API = (1, 40)
 """Mounts with propagation, device requests, `init` (Engine API version history)."""
 _NEWEST_API = (1, 51)
@@ -44,7 +49,8 @@ class Engine:
     def __init__(self, host: str | None, cert_path: str | None = None) -> None:
         self.host = host or DEFAULT_HOST
         self.cert_path = cert_path
-        self._client: APIClient | None = None
+        self._api_version = ""
+        self._seats: list[_Seat] = []
         self._lock = threading.Lock()
 
     @property
@@ -81,14 +87,31 @@ class Engine:
 
     def call_now(self, work: Callable[[Any], T]) -> T:
         """Do the same here and now; blocks."""
-        with self._lock:
-            client = self._client = self._client or self._connect()
-        with _told(self.host):
+        with self._seat() as client, _told(self.host):
             return work(client)
+
+    @contextmanager
+    def _seat(self) -> Iterator[APIClient]:
+        """Lend a client; one more is made where as many use the others as an ssh server lets at once."""
+        most = _SSH_SESSIONS if self.host.startswith("ssh://") else sys.maxsize
+        with self._lock:
+            seat = next((seat for seat in self._seats if seat.users < most), None)
+            if seat is None:
+                seat = _Seat(self._connect())
+                self._seats.append(seat)
+            seat.users += 1
+        try:
+            yield seat.client
+        finally:
+            with self._lock:
+                seat.users -= 1
 
     def _connect(self) -> APIClient:
         """Return a client that speaks the newest version that the engine and this code know."""
+        if self._api_version:
+            return self._open(self._api_version)
         first = self._open(_text(_LEAST_API))
+        self._knock()
         with _told(self.host):
             known = first.version(api_version=False)
         try:
@@ -110,32 +133,52 @@ class Engine:
                 hint="upgrade AutoGit",
             )
         first.close()
-        return self._open(_text(min(newest, _NEWEST_API)))
+        self._api_version = _text(min(newest, _NEWEST_API))
+        return self._open(self._api_version)
+
+    def _knock(self) -> None:
+        """Find out whether a socket can be connected to; the SDK leaves its own open where it cannot."""
+        if self.socket is None:
+            return
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(_TIMEOUT_SECONDS)
+            try:
+                link.connect(str(self.socket))
+            except OSError as exc:
+                raise unreachable(self.host, exc) from exc
 
     def _open(self, version: str) -> APIClient:
         from docker import APIClient  # noqa: PLC0415 - 120 ms
 
-        with _told(self.host):
-            return APIClient(
-                base_url=self.host,
-                version=version,
-                tls=self._tls(),
-                timeout=_TIMEOUT_SECONDS,
-                num_pools=_CONNECTIONS,
-                max_pool_size=_CONNECTIONS,
-            )
+        tls = self._tls()
+        try:
+            with _told(self.host):
+                return APIClient(
+                    base_url=self.host,
+                    version=version,
+                    tls=tls,
+                    timeout=_TIMEOUT_SECONDS,
+                    num_pools=_CONNECTIONS,
+                    max_pool_size=_CONNECTIONS,
+                )
+        except OSError as exc:  # of ssh, which connects at once
+            raise unreachable(self.host, exc) from exc
 
     def _tls(self) -> Any:
         if not self.cert_path:
             return False
         from docker.tls import TLSConfig  # noqa: PLC0415 - with the rest of the SDK
 
-        folder = Path(self.cert_path)
-        return TLSConfig(
-            client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
-            ca_cert=str(folder / "ca.pem"),
-            verify=True,
-        )
+        authority, certificate, key = tls_files(self.cert_path)
+        return TLSConfig(client_cert=(certificate, key), ca_cert=authority, verify=True)
+
+
+@dataclass
+class _Seat:
+    """A client and how many use it right now."""
+
+    client: APIClient
+    users: int = 0
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -160,11 +203,21 @@ def _told(host: str) -> Iterator[None]:
     try:
         yield
     except APIError as exc:
+        if "HTTP request to an HTTPS server" in str(exc):
+            raise unreachable(host, exc) from exc
         raise _refused(exc) from exc
     except (DockerException, RequestException, HTTPError, HTTPException, ConnectionError, TimeoutError) as exc:
-        raise _unreachable(host, exc) from exc
+        raise unreachable(host, exc) from exc
+    except _ssh_errors() as exc:
+        raise unreachable(host, exc) from exc
     except (StreamParseError, cut_off) as exc:
         raise UnavailableError(f"docker: the engine at {host} broke off in the middle of its answer") from exc
+
+
+def _ssh_errors() -> tuple[type[Exception], ...]:
+    """Return what paramiko raises, where it is in use."""
+    paramiko: Any = sys.modules.get("paramiko")
+    return (paramiko.SSHException, EOFError) if paramiko else ()
 
 
 def _refused(exc: Any) -> AutogitError:
@@ -177,6 +230,11 @@ def _refused(exc: Any) -> AutogitError:
             f"docker: port {place[1].lstrip(':')} is taken" if place else f"docker: {in_short(text)}",
             hint="autogit doctor names who holds it; end that, or give another port in .env",
         )
+    return fault_of(text)
+
+
+def fault_of(text: str) -> AutogitError:
+    """Return the error of what an engine says, in an answer or in a row of one."""
     if "no space left on device" in text:
         return StorageFullError(
             f"docker: no space left on the engine's disk ({in_short(text)})",
@@ -190,26 +248,3 @@ def in_short(text: str) -> str:
     words = " ".join(_WRAPPING.sub("", text.strip()).removesuffix(": unknown").split())
     words = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", words)
     return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} ..."
-
-
-def _unreachable(host: str, exc: BaseException) -> AutogitError:
-    words = f"{exc} {exc.__cause__ or ''} {exc.__context__ or ''}"
-    if "PermissionError" in words or "Permission denied" in words:
-        who = os.environ.get("USER") or f"user {os.getuid()}"
-        return UnavailableError(
-            f"docker: {who} may not use the engine at {host}",
-            hint=f"sudo usermod -aG docker {who}, log in again (this group is as good as root)",
-        )
-    if "paramiko" in words:
-        return UnavailableError(
-            "docker: DOCKER_HOST=ssh:// needs the package paramiko", hint="pip install 'autogit[ssh]'"
-        )
-    if "FileNotFoundError" in words or "No such file" in words:
-        return UnavailableError(
-            f"docker: there is no engine at {host}",
-            hint="start it (systemctl start docker), set DOCKER_HOST, or RUNTIME=embedded",
-        )
-    if "timed out" in words.lower():
-        return UnavailableError(f"docker: the engine at {host} did not answer in time", hint="systemctl status docker")
-    reason = "it refused the connection" if "refused" in words else "the connection broke"
-    return UnavailableError(f"docker: the engine at {host} does not answer: {reason}", hint="systemctl status docker")

@@ -118,7 +118,7 @@ def container_resource(
     attributes: dict[str, Value] = {
         "name": container.name,
         "hash": labels.get("autogit.hash", "") if _is_made_here(labels, wish) else "",
-        "image": _reference(raw, wish),
+        "image": _reference(raw, wish, entry),
         "image_id": str(raw["Image"]),
         "content": labels.get("autogit.content", ""),
         "command": _command(raw, wish),
@@ -157,11 +157,13 @@ def _command(raw: Mapping[str, Any], wish: Resource | None) -> tuple[str, ...]:
     return (*(entrypoint or ()), *(command or ()))
 
 
-def _reference(raw: Mapping[str, Any], wish: Resource | None) -> str:
-    """Return the image's name; a container of the wished image may have been started from its id."""
+def _reference(raw: Mapping[str, Any], wish: Resource | None, entry: LockEntry | None) -> str:
+    """Return the image's name; a container of the wished or the recorded image may have been started from its id."""
     name = str(raw["Config"]["Image"])
-    same = wish is not None and raw["Image"] == wish.attributes.get("image_id") and name == raw["Image"]
-    return str(wish.attributes["image"]) if wish and same else name
+    for attributes in (wish.attributes if wish else {}, entry.attributes if entry else {}):
+        if name == raw["Image"] == attributes.get("image_id"):
+            return str(attributes["image"])
+    return name
 
 
 def _environment(raw: Mapping[str, Any], wish: Resource | None, entry: LockEntry | None) -> tuple[str, ...]:
@@ -222,11 +224,10 @@ def fit_subnet(seen: Resource, wish: Resource | None) -> Resource:
 
 def image_facts(raw: Mapping[str, Any]) -> ImageFacts:
     """Return what matters of an inspected image."""
-    digests = raw.get("RepoDigests") or ()
     labels = (raw.get("Config") or {}).get("Labels") or {}
     return ImageFacts(
         id=str(raw["Id"]),
-        digest=str(digests[0]).rpartition("@")[2] if digests else "",
+        digests=tuple(map(str, raw.get("RepoDigests") or ())),
         architecture=str(raw.get("Architecture") or ""),
         content=str(labels.get("autogit.content", "")),
     )
@@ -238,7 +239,8 @@ def image_resource(service: str, spec: ImageSpec, facts: ImageFacts) -> Resource
         "reference": spec.reference,
         "origin": spec.origin,
         "id": facts.id,
-        "digest": facts.digest,
+        # One that came from a file is known by no registry here: the digest it is held to stays.
+        "digest": facts.digest_of(spec.reference) or (spec.digest if spec.id == facts.id else ""),
         "content": facts.content,
     }
     return Resource(Address("image", service), attributes)

@@ -40,13 +40,13 @@ async def await_ready(engine: Engine, container_id: str, budget_seconds: float, 
             return "is gone"
         found = Found(raw)
         looks.add(found, elapsed)
-        if looks.restarts >= _MOST_RESTARTS and not looks.ending:
-            looks.ending = await _last_ending(engine, container_id)
         if why := _gave_up(found, looks):
             return why
         if found.status == "running" and await _is_well(engine, found, elapsed - looks.calm_since):
             return ""
-        if found.health == "unhealthy":
+        if looks.restarts >= _MOST_RESTARTS or (looks.restarts and looks.unhealthy > 1):
+            return f"ends again and again{looks.ending or await _last_ending(engine, container_id)}"
+        if looks.unhealthy > 1:
             return f"runs, but its health check does not pass{_last_word(raw)}"
         elapsed = time.monotonic() - began
         if elapsed >= budget_seconds:
@@ -67,6 +67,8 @@ class _Looks:
         self.calm_since = 0.0
         self.ending = ""
         """How it last ended, as far as it was seen."""
+        self.unhealthy = 0
+        """How often in a row it ran and was called unhealthy; the engine calls so, too, what it is about to restart."""
         self._first: int | None = None
 
     def add(self, found: Found, elapsed: float) -> None:
@@ -76,6 +78,7 @@ class _Looks:
             self._first = count
         if count - self._first != self.restarts:
             self.restarts, self.calm_since = count - self._first, elapsed
+        self.unhealthy = self.unhealthy + 1 if found.state == "unhealthy" else 0
         if found.status != "running":
             self.ending = _ending(found.raw["State"])
 
@@ -84,10 +87,8 @@ def _gave_up(found: Found, looks: _Looks) -> str:
     state = found.raw["State"]
     if state.get("OOMKilled") and found.status != "running":
         return "was ended for using more memory than its limit"
-    if looks.restarts >= _MOST_RESTARTS:
-        return "ends again and again" + (f", {looks.ending}" if looks.ending else "")
     if found.status in ("exited", "dead"):
-        return f"ended, {looks.ending}"
+        return f"ended{looks.ending}"
     return ""
 
 
@@ -103,12 +104,12 @@ async def _last_ending(engine: Engine, container_id: str) -> str:
     except AutogitError:
         return ""
     code = ((seen[-1].get("Actor") or {}).get("Attributes") or {}).get("exitCode") if seen else None
-    return f"exit code {code}" if code is not None else ""
+    return f", exit code {code}" if code is not None else ""
 
 
 def _ending(state: Any) -> str:
     error = str(state.get("Error") or "")
-    return f"exit code {state.get('ExitCode')}" + (f" ({in_short(error)})" if error else "")
+    return f", exit code {state.get('ExitCode')}" + (f" ({in_short(error)})" if error else "")
 
 
 async def is_well_after_all(engine: Engine, found: Found) -> bool:

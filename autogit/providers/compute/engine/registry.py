@@ -1,110 +1,139 @@
-"""What registries say: whether an image can be had from one, which it is by now, and their faults in a reader's words."""
+"""What registries say: whether an image can be had, which one it is by now, and their faults in a reader's words."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from autogit.errors import AutogitError, RejectedError, StorageFullError, UnavailableError
-from autogit.model.container import ImageSpec
-from autogit.providers.compute.engine.client import Engine, in_short
-from autogit.providers.compute.engine.observe import repository_of
+from autogit.errors import AutogitError, RejectedError, UnavailableError
+from autogit.model.container import ImageSpec, repository_of
+from autogit.providers.compute.engine.client import Engine
 
 T = TypeVar("T")
+Report = Callable[[str], None]
 
 _TRIES = 3
-_ASK_PAUSE_SECONDS = 0.5
-
+_PAUSE_SECONDS = 0.5
 _ALSO_RUN = {"amd64": frozenset({"386"}), "arm64": frozenset({"arm"})}
-"""Of which other architectures an engine takes images (containerd `platforms.Only`)."""
+"""Of which other architectures an engine takes images (containerd, `platforms.Only`)."""
 
 
-class _Words(NamedTuple):
-    """What an engine says of a registry, what that means, and whether asking again is of no use."""
+class Meaning(NamedTuple):
+    """What an engine's words on a registry mean, and whether asking again is of no use."""
 
-    said: re.Pattern[str]
-    meaning: str
+    words: str
     final: bool
 
 
-def _words(said: str, meaning: str, *, final: bool) -> _Words:
-    return _Words(re.compile(said, re.IGNORECASE), meaning, final)
-
-
-_NO_LOGIN = "no basic auth credentials|unauthorized|authentication required|incorrect username or password"
-_NO_ANSWER = r"i/o timeout|Client\.Timeout|deadline exceeded|handshake timeout|request canceled"
-_BROKEN = "connection reset|broken pipe|unexpected EOF|EOF$|server closed"
-
-_MEANINGS = (
-    _words("no such host", "its registry cannot be reached (no such host)", final=True),
-    _words("lookup .*(misbehaving|temporary failure)", "its registry cannot be reached (no name service)", final=False),
-    _words("connection refused", "its registry cannot be reached (connection refused)", final=False),
-    _words("no route to host|network is unreachable", "its registry cannot be reached (no way to it)", final=False),
-    _words("toomanyrequests|too many requests", "its registry gives no more for now: a login raises the limit", final=True),
-    _words("x509: (.*)", r"the engine does not trust its registry's certificate (\1)", final=True),
-    _words(
-        "gave HTTP response to HTTPS client",
-        "its registry speaks plain HTTP: the engine's insecure-registries must name it",
-        final=True,
+_CANNOT_ASK = "this engine asks no registry for anything but a pull"
+_MEANINGS: tuple[tuple[str, str, bool], ...] = (
+    (r"no such host", "its registry cannot be reached (no such host)", True),
+    (r"lookup .*(misbehaving|temporary failure)", "its registry cannot be reached (no name service)", False),
+    (r"connection refused", "its registry cannot be reached (connection refused)", False),
+    (r"no route to host|network is unreachable", "its registry cannot be reached (no way to it)", False),
+    (r"toomanyrequests|too many requests", "its registry gives no more for now; a login raises the limit", True),
+    (r"x509: (.*)", r"the engine does not trust its registry's certificate (\1)", True),
+    (
+        r"HTTP response to HTTPS client",
+        "its registry speaks plain HTTP: the engine's setting insecure-registries must name it",
+        True,
     ),
-    _words(_NO_LOGIN, "its registry wants a login: docker login {registry}", final=True),
-    _words("denied", "it does not exist, or its registry wants a login: docker login {registry}", final=True),
-    _words(r"no matching manifest for (\S+)", r"it is not made for this engine's machine (\1)", final=True),
-    _words("manifest unknown|name unknown|not found|does not exist", "its registry does not have it", final=True),
-    _words(r"unexpected HTTP status:? (5\d\d.*)", r"its registry fails (\1)", final=False),
-    _words(_NO_ANSWER, "its registry cannot be reached (no answer in time)", final=False),
-    _words(_BROKEN, "its registry cannot be reached (the connection broke)", final=False),
+    (
+        r"no basic auth|unauthorized|authentication required|incorrect username or password",
+        "its registry wants a login: docker login REGISTRY",
+        True,
+    ),
+    (r"denied", "it does not exist, or its registry wants a login: docker login REGISTRY", True),
+    (r"no matching manifest for (\S+)", r"it is not made for this machine (\1)", True),
+    (r"manifest unknown|name unknown|not found|does not exist", "its registry does not have it", True),
+    (r"unexpected HTTP status:? (5\d\d.*)", r"its registry fails (\1)", False),
+    (
+        r"i/o timeout|Client\.Timeout|deadline exceeded|handshake timeout|request canceled",
+        "its registry cannot be reached (no answer in time)",
+        False,
+    ),
+    (r"Path \S+ is not supported", _CANNOT_ASK, True),  # Podman
+    (
+        r"connection reset|broken pipe|EOF$|server closed",
+        "its registry cannot be reached (the connection broke)",
+        False,
+    ),
 )
-"""In the order of precedence (moby `distribution`, CNCF Distribution's error codes, Go's net)."""
+"""The first that fits counts (moby `distribution`, error codes of the OCI distribution specification, Go's `net`)."""
 
 
-def meaning_of(reference: str, said: str) -> tuple[str, bool]:
-    """Return what an engine's words on a registry mean for an image, and whether asking again is of no use."""
+def meaning_of(said: str, reference: str) -> Meaning:
+    """Return what an engine's words on the registry of an image mean; as they are where they are not known."""
     text = said.removeprefix("docker: ")
-    for words in _MEANINGS:
-        if found := words.said.search(text):
-            meaning = found.expand(words.meaning).replace("{registry}", _registry_of(reference))
-            return meaning.removesuffix(" "), words.final
-    return text, False
+    for pattern, words, final in _MEANINGS:
+        if found := re.search(pattern, text, re.IGNORECASE):
+            return Meaning(found.expand(words).replace("REGISTRY", _host_of(reference)).strip(), final)
+    return Meaning(text, final=False)
 
 
-def _registry_of(reference: str) -> str:
-    """Return the host that `docker login` takes, "" for the one that it takes without a word."""
+def can_run(made_for: str, machine: str) -> bool:
+    """Tell whether an engine runs images of an architecture, both in Docker's words."""
+    return made_for == machine or made_for in _ALSO_RUN.get(machine, ())
+
+
+async def with_patience(engine: Engine, work: Callable[[Any], T], reference: str, report: Report, pause: float) -> T:
+    """Do something that asks the registry of an image, three times at most.
+
+    Raises UnavailableError or RejectedError with what the last answer means, and what `Engine.call` raises otherwise.
+    """
+    attempt = 1
+    while True:
+        try:
+            return await engine.call(work)
+        except RejectedError as exc:
+            words, final = meaning_of(exc.message, reference)
+            if final:
+                raise RejectedError(f"docker: {words}") from exc
+            if attempt == _TRIES:
+                raise UnavailableError(f"docker: {words}") from exc
+        except UnavailableError as exc:  # the engine itself
+            words = exc.message.removeprefix("docker: ")
+            if attempt == _TRIES:
+                raise
+        report(f"pulling {reference} failed, trying again: {words}")
+        await asyncio.sleep(pause * attempt)
+        attempt += 1
+
+
+async def why_not_pulled(engine: Engine, image: ImageSpec, machine: str) -> str:
+    """Ask the registry for an image without pulling it; return "" or why an engine of this kind cannot have it."""
+    try:
+        answer = await _ask(engine, by_digest(image))
+    except AutogitError as exc:
+        words = exc.message.removeprefix("docker: ")
+        return "" if words == _CANNOT_ASK else words
+    made_for = sorted({str(platform.get("architecture") or "") for platform in answer.get("Platforms") or ()} - {""})
+    if not made_for or any(can_run(architecture, machine) for architecture in made_for):
+        return ""
+    return f"it is made for {', '.join(made_for)}, this engine is {machine}"
+
+
+async def digest_of(engine: Engine, reference: str) -> str:
+    """Return the digest that a tag leads to in its registry now. Raises as `with_patience`."""
+    answer = await _ask(engine, reference)
+    return str(answer["Descriptor"]["digest"])
+
+
+def by_digest(image: ImageSpec) -> str:
+    """Return how a registry is asked for an image: by the digest that is held to, if one is known."""
+    return f"{repository_of(image.reference)}@{image.digest}" if image.digest else image.reference
+
+
+async def _ask(engine: Engine, reference: str) -> Any:
+    def ask(api: Any) -> Any:
+        return api.inspect_distribution(reference)
+
+    return await with_patience(engine, ask, reference, lambda _text: None, _PAUSE_SECONDS)
+
+
+def _host_of(reference: str) -> str:
+    """Return the registry as `docker login` takes it: Docker Hub goes without a name."""
     first, separator, _ = repository_of(reference).partition("/")
     return first if separator and ("." in first or ":" in first or first == "localhost") else ""
-
-
-def fault_of(row: Mapping[str, Any]) -> AutogitError | None:
-    """Return the error in a row of an engine's answer, None where it reports no fault."""
-    if "error" not in row:
-        return None
-    text = in_short(str(row["error"]))
-    if "no space left on device" in text:
-        return StorageFullError(
-            "docker: no space left on the engine's disk", hint="docker system df shows what fills it"
-        )
-    return RejectedError(f"docker: {text}")
-
-
-async def with_patience(
-    reference: str, work: Callable[[], Awaitable[T]], pause_seconds: float, report: Callable[[str], None]
-) -> T:
-    """Do something with a registry, three times at most; Raises UnavailableError with the way out."""
-    for attempt in range(1, _TRIES + 1):
-        try:
-            return await work()
-        except StorageFullError:
-            raise
-        except AutogitError as exc:
-            meaning, final = meaning_of(reference, exc.message)
-            if final or attempt == _TRIES:
-                raise UnavailableError(
-                    f"docker: image {reference} cannot be pulled: {meaning}",
-                    hint="autogit images load FILE brings images from a machine that has them; "
-                    "IMAGE_<SERVICE>= names another one",
-                ) from exc
-            report(f"pulling {reference} failed, trying again: {meaning}")
-            await asyncio.sleep(pause_seconds * attempt)
-    raise AssertionError  # pragma: no cover - the last attempt returns or raises
