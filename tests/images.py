@@ -45,7 +45,7 @@ PROGRAMS = {
     "node-exporter": "/bin/node_exporter",
     "prometheus": "/bin/prometheus",
     "promtail": "/usr/bin/promtail",
-    "socket-proxy": "/docker-entrypoint.sh",
+    "socket-proxy": "/usr/local/sbin/haproxy",
     "tempo": "/tempo",
     "traefik": "/usr/local/bin/traefik",
 }
@@ -186,8 +186,6 @@ def _changes(service):
     changes = ["LABEL autogit.test=1", f"ENTRYPOINT {json.dumps([PROGRAMS.get(service, f'/usr/bin/{service}')])}"]
     if service == "cadvisor":  # its descriptor leaves the check to the image
         changes.append("HEALTHCHECK --interval=2s --timeout=3s CMD wget -q -O /dev/null http://127.0.0.1:8080/healthz")
-    if service == "socket-proxy":
-        changes += [f"ENV {name}={value}" for name, value in scripts.SOCKET_PROXY_DEFAULTS.items()]
     if service == "prometheus":
         arguments = ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
         changes.append(f"CMD {json.dumps(arguments)}")
@@ -304,11 +302,7 @@ def _node_exporter():
 
 
 def _socket_proxy():
-    return {
-        **_program(_unpacked("haproxy", "haproxy", "usr/sbin/haproxy"), "/usr/local/sbin/haproxy"),
-        "/usr/local/etc/haproxy/haproxy.cfg": File(scripts.SOCKET_PROXY, mode=0o644),
-        PROGRAMS["socket-proxy"]: File(scripts.SOCKET_PROXY_START),
-    }
+    return _program(_unpacked("haproxy", "haproxy", "usr/sbin/haproxy"), PROGRAMS["socket-proxy"])
 
 
 def _unpacked(tool, package, path):

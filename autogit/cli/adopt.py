@@ -23,5 +23,5 @@ def register(app: typer.Typer) -> None:
         view = context.perform(take_over(context.open_project(), lock_wait_seconds=lock_wait))
         lines = [f"adopted {address}" for address in view.adopted]
         lines += [f"{len(view.adopted)} adopted, {view.known} known already, {len(view.different)} differ"]
-        lines += [f"  autogit up would change {row}" for row in view.different]
+        lines += [f"  {row}" for row in view.different]
         context.output.data(view, lines)

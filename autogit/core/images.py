@@ -21,7 +21,7 @@ from autogit.core.upgrades import check_jump, load_upgrade_path
 from autogit.model.container import ImageSpec
 from autogit.model.host import EngineFacts
 from autogit.model.lockfile import LockEntry, Lockfile
-from autogit.model.plan import Note
+from autogit.model.plan import Note, Plan
 from autogit.model.resource import Address
 from autogit.model.service import ServiceDescriptor
 from autogit.model.settings import Settings
@@ -68,16 +68,26 @@ def deploy(service: str, reference: str) -> Relock:
     return relock
 
 
-def check_upgrades(spec: PlatformSpec, lockfile: Lockfile) -> None:
-    """Raise UnsupportedError where an image is wished that the service's data cannot go to in one step."""
+def check_upgrades(spec: PlatformSpec, lockfile: Lockfile, services: Collection[str]) -> None:
+    """Raise UnsupportedError where one of these is wished to run from an image that its data cannot go to at once."""
     for service in spec.running:
         entry = lockfile.find(Address(KIND, service.name))
         path = service.entry.folder / "upgrade-path.yml"
         former = str(entry.attributes.get("reference") or "") if entry else ""
-        if service.image and former and former != service.image.reference and path.exists():
+        moves = service.image and former and former != service.image.reference
+        if service.image and moves and service.name in services and path.exists():
             origin = f"{service.entry.origin}/{path.name}"
             known = load_upgrade_path(path.read_text(encoding="utf-8"), origin)
             check_jump(known, service.name, former, service.image.reference)
+
+
+def moved_services(plan: Plan) -> frozenset[str]:
+    """Return the services whose container a plan would make from another image."""
+    return frozenset(
+        change.address.name
+        for change in plan.pending
+        if change.address.kind == "container" and {"image", "image_id"} & {field.name for field in change.fields}
+    )
 
 
 def build_image(

@@ -69,7 +69,7 @@ def differences(before: Mapping[str, object], after: Mapping[str, object]) -> tu
 
 def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, explain: Explain) -> Change:
     if seen is None:
-        drift = entry is not None and not entry.intended
+        drift = entry is not None and not entry.intended and not _is_another_image(wish, entry)
         reason = "removed behind AutoGit's back" if drift else explain(wish.address) or "not there yet"
         return Change(wish.address, Action.CREATE, reason, differences({}, wish.attributes), None, wish, drift=drift)
     fields = differences(seen.attributes, wish.attributes)
@@ -83,6 +83,11 @@ def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, expl
     action = Action.REPLACE if wish.replace_on & {f.name for f in fields} else Action.UPDATE
     reason = explain(wish.address) or _reason(fields, drift=drift)
     return Change(wish.address, action, reason, fields, seen, wish, drift=drift)
+
+
+def _is_another_image(wish: Resource, entry: LockEntry) -> bool:
+    """Tell whether an image is wished that was never here: images are looked for by the wish, not by what was made."""
+    return wish.address.kind == "image" and wish.attributes["reference"] != entry.attributes.get("reference")
 
 
 def _drifted(wish: Resource, seen: Resource, entry: LockEntry | None) -> bool:

@@ -10,7 +10,7 @@ from autogit.core.apply import OnOutcome, apply_plan
 from autogit.core.catalogue import Catalogue
 from autogit.core.desired import desired_resources
 from autogit.core.explain import Rebuild, changed_settings, describe_setting, explainer
-from autogit.core.images import Relock, check_upgrades, keep_locks
+from autogit.core.images import Relock, keep_locks
 from autogit.core.observe import normalise, observe, providers_by_kind
 from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
@@ -87,7 +87,6 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock =
         return wished(engine.former_settings(key, old), facts)
 
     spec, tree, desired = build(engine.settings, facts, locks)
-    check_upgrades(spec, lockfile)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
     causes: dict[str, Rebuild] = {}

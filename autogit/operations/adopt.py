@@ -22,7 +22,7 @@ async def adopt(project: Project, *, lock_wait_seconds: float = 0.0) -> AdoptVie
     return AdoptView(
         adopted=tuple(str(c.address) for c in prepared.plan.changes if _is_new(c, prepared)),
         known=sum(1 for c in prepared.plan.changes if c.action is Action.NOOP and not _is_new(c, prepared)),
-        different=tuple(f"{c.address}: {_why(c)}" for c in prepared.plan.changes if c.action is not Action.NOOP),
+        different=tuple(_difference(c) for c in prepared.plan.changes if c.action is not Action.NOOP),
     )
 
 
@@ -30,6 +30,8 @@ def _is_new(change: Change, prepared: Prepared) -> bool:
     return change.action is Action.NOOP and prepared.lockfile.find(change.address) is None
 
 
-def _why(change: Change) -> str:
+def _difference(change: Change) -> str:
+    if change.action is Action.HOLD:
+        return f"{change.address} was edited by hand and is left alone: autogit drift"
     fields = ", ".join(field.name for field in change.fields) if change.before else "not there"
-    return f"{change.action.value} ({fields})"
+    return f"autogit up would {change.action.value} {change.address} ({fields})"

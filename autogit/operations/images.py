@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from autogit.core.images import release
+from autogit.core.images import check_upgrades, release
 from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Prepared, prepare
 from autogit.errors import BlockedError, Fault, ProviderError, UnavailableError, UnsupportedError, UsageError
@@ -73,6 +73,7 @@ async def check_upgrade(project: Project, services: Sequence[str]) -> UpgradeVie
     now = await prepare(project.engine)
     after = await prepare(project.engine, relock=release(chosen))
     _check_running(after, services)
+    check_upgrades(after.spec, after.lockfile, chosen)
     pairs = [(s, _spec_of(now, s.name)) for s in after.spec.running if s.name in chosen and s.image]
     found = await asyncio.gather(*(_compare(keeper, now, service, former) for service, former in pairs))
     notes = [
@@ -104,6 +105,7 @@ async def upgrade(
         prepared = await prepare(project.engine, relock=release(chosen))
         wanted = [s for s in prepared.spec.running if s.name in chosen and s.image and not s.image.local]
         _check_running(prepared, services)
+        check_upgrades(prepared.spec, prepared.lockfile, chosen)
         found = await asyncio.gather(*(_fetch(keeper, prepared, service, on_event) for service in wanted))
     if missing := [fault for fault in found if fault]:
         raise BlockedError(f"nothing was changed: {_count(missing)}", hint=present.way_out(missing), faults=missing)

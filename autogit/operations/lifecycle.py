@@ -107,15 +107,15 @@ def project_name(paths: ProjectPaths) -> str:
 
 async def _stop(paths: ProjectPaths) -> tuple[str, ...]:
     break_seal(paths)
-    await _runtime(paths).stop_all()
+    stayed = await _runtime(paths).stop_all()
     store = lockfile_store(paths)
     try:
         lockfile = store.load()
     except LockfileError as error:
-        return (f"everything is stopped; {error.message}", f"hint: {error.hint}")
+        return (*stayed, f"everything is stopped; {error.message}", f"hint: {error.hint}")
     units = sorted(a for a in lockfile.entries if a.kind in UNITS)
     _forget(paths, {a for a in lockfile.entries if a.kind in _GONE_WITH_DOWN})
-    return tuple(f"{a.name} stopped" for a in units) or ("nothing was running",)
+    return (*(f"{a.name} stopped" for a in units), *stayed) or ("nothing was running",)
 
 
 async def _drop_volumes(paths: ProjectPaths, names: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from time import monotonic
 
 from autogit.core.compose import COMPOSE_FILE
 from autogit.core.guard import Limits, check_safe
-from autogit.core.images import Relock, keep_locks
+from autogit.core.images import Relock, check_upgrades, keep_locks, moved_services
 from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
@@ -24,6 +24,7 @@ from autogit.errors import (
     NotReadyError,
     PartialApplyError,
     StalePlanError,
+    UnsupportedError,
     UsageError,
 )
 from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan, Policy
@@ -90,7 +91,12 @@ async def plan(project: Project, policy: Policy = Policy.SYNC) -> PlanView:
 
 async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanView:
     obstacles = await find_obstacles(project.engine, plan)
-    notes = tuple(Note("warning", fault.place, f"{fault.subject} {fault.message}") for fault in obstacles)
+    notes = [Note("warning", fault.place, f"{fault.subject} {fault.message}") for fault in obstacles]
+    for service in sorted(moved_services(plan)):
+        try:
+            check_upgrades(prepared.spec, prepared.lockfile, {service})
+        except UnsupportedError as exc:
+            notes.append(Note("warning", service, exc.message, exc.hint))
     return present.plan_view(prepared, replace(plan, notes=(*plan.notes, *notes)))
 
 
@@ -107,7 +113,9 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
         prepared = await prepare(project.engine, request.policy, request.relock)
         _check_fingerprint(prepared.plan, request.expected_fingerprint)
         check_safe(prepared.plan, Limits(allowed=request.allow_delete))
-        return await _apply(project, prepared, _part(prepared, request), _Caller(request.command, confirm, on_event))
+        part = _part(prepared, request)
+        check_upgrades(prepared.spec, prepared.lockfile, moved_services(part))
+        return await _apply(project, prepared, part, _Caller(request.command, confirm, on_event))
 
 
 def _part(prepared: Prepared, request: UpRequest) -> Plan:

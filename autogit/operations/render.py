@@ -17,16 +17,19 @@ from autogit.core.render import load_literals, render
 from autogit.core.settings import load_settings
 from autogit.core.spec import build_spec
 from autogit.core.store import Recorder
-from autogit.errors import ApplyError, UsageError
+from autogit.errors import ApplyError, AutogitError, UsageError
+from autogit.model.host import EngineFacts
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Resource
+from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
-from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store
+from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store, provider_context
 from autogit.operations.seal import break_seal
 from autogit.providers.base import ProviderContext, Reconciler
+from autogit.providers.compute.base import Runtime
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.secrets import Secrets
 from autogit.providers.registry import load_provider
@@ -47,6 +50,8 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
     issuer = cast("CertificateProvider", load_provider("ssl", "local", context))
     secrets = Secrets(context)
 
+    engine = await _engine(paths, settings) if with_secrets else None
+
     def build() -> tuple[PlatformSpec, RenderedTree, Lockfile]:
         facts = gather_host_facts(
             paths.state,
@@ -54,7 +59,8 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
             certificates=issuer.facts(context.clock()),
             secret_fingerprints=secrets.fingerprints(settings.service_secrets),
         )
-        facts = replace(facts, cpus=0, memory_bytes=0, busy_ports={})  # the files may be for another host
+        # The files may be for another host; with secrets they are for this one, and its engine has its say.
+        facts = replace(facts, cpus=engine.cpus if engine else 0, memory_bytes=0, busy_ports={}, engine=engine)
         lockfile = lockfile_store(paths).load()
         spec = build_spec(settings, catalogue, facts, lockfile, paths)
         return spec, render(spec, load_literals(paths.overrides / "files")), lockfile
@@ -75,6 +81,17 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
     )
 
 
+async def _engine(paths: ProjectPaths, settings: Settings) -> EngineFacts | None:
+    """Ask the engine that the files are for, where there is one: where it keeps its data, how many cores it has."""
+    if settings.runtime == "embedded":
+        return None
+    context = provider_context(paths, settings.effective())
+    try:
+        return await cast("Runtime", load_provider("compute", settings.runtime, context)).engine(())
+    except AutogitError:
+        return None
+
+
 async def _make_named(
     paths: ProjectPaths, desired: Sequence[Resource], lockfile: Lockfile, providers: Sequence[Reconciler]
 ) -> None:
@@ -89,7 +106,7 @@ async def _make_named(
     store = lockfile_store(paths)
     store.keep_previous()
     recorder = Recorder(store, lockfile)
-    recorder.begin(plan.pending, ports=lockfile.ports)
+    recorder.begin(plan.pending, ports=lockfile.ports, engine=lockfile.engine)
     result = await apply_plan(plan, providers, recorder, lambda _outcome: None)
     for outcome in result.failed:
         raise outcome.error or ApplyError(f"{outcome.address} could not be made")

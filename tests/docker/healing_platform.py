@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -125,6 +125,11 @@ def remembered(platform):
     return json.loads((platform.root / ".autogit" / "health.json").read_text())["services"]
 
 
+def forget(platform):
+    """Have healing remember nothing: a test's faults are not those of the one before."""
+    (platform.root / ".autogit" / "health.json").unlink(missing_ok=True)
+
+
 def let_time_pass(platform, service, seconds):
     """Have healing remember everything of a service as of earlier."""
 
@@ -143,21 +148,31 @@ def let_time_pass(platform, service, seconds):
 
 def shape(platform):
     """Everything of the platform's containers that a fault changes and a repair brings back, by their names."""
-    return {name: _shape(raw) for name, raw in platform.containers().items()}
+    return {name: _shape(platform, raw) for name, raw in platform.containers().items()}
 
 
-def _shape(raw):
+def _shape(platform, raw):
     state, config, host = raw["State"], raw["Config"], raw["HostConfig"]
     own = {raw["Id"][:12]}
     return {
         "state": state["Status"],
-        "sick": (state.get("Health") or {}).get("Status") == "unhealthy",
+        "sick": (state.get("Health") or {}).get("Status") == "unhealthy" and not _passes(platform, raw),
         "image": raw["Image"],
         "hash": config["Labels"]["autogit.hash"],
         "memory": host["Memory"],
         "networks": {n: sorted(set(e["Aliases"] or ()) - own) for n, e in raw["NetworkSettings"]["Networks"].items()},
         "mounts": sorted(m["Name"] for m in raw["Mounts"] if m["Type"] == "volume"),
     }
+
+
+def _passes(platform, raw):
+    """Whether a container's own check passes now: after a pause the engine's verdict is an old one for a while."""
+    kind, *test = raw["Config"]["Healthcheck"]["Test"]
+    words = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
+    with suppress(EngineError, subprocess.TimeoutExpired):
+        platform.engine.docker("exec", raw["Id"], *words, timeout=3)
+        return True
+    return False
 
 
 def answers(platform):

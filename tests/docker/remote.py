@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import shutil
 import tempfile
@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.docker.platform import free_ports
 from tests.engine import PREFIX, Engine, EngineError, mark_owned, why_no_daemon
 
-_DAY = datetime.timedelta(days=1)
+_DAY = dt.timedelta(days=1)
 
 
 class Authority:
@@ -45,7 +45,7 @@ class Authority:
         return folder
 
     def _sign(self, subject, public_key, extensions):
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder(self._name, subject, public_key, x509.random_serial_number())
         builder = builder.not_valid_before(now - _DAY).not_valid_after(now + _DAY)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

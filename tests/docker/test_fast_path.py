@@ -20,7 +20,7 @@ from autogit.fastpath import sealed_resources
 from autogit.operations.platform import plan as full_plan
 from autogit.operations.project import open_project, project_paths
 from tests.docker import healing_platform as faults
-from tests.docker.healing_platform import SERVICES, healing_platform, shape
+from tests.docker.healing_platform import SERVICES, healing_platform
 from tests.docker.platform import PROJECT_LABEL, SERVICE_LABEL, eventually
 from tests.engine import EngineError
 
@@ -164,7 +164,12 @@ def _know_by_another_name(platform, service, dice):
 def _sicken(platform, service, _dice):
     chosen = service if service in ("store", "web") else "web"
     faults.make_sick(platform, chosen)
-    eventually(lambda: shape(platform)[f"{chosen}-1"]["sick"])
+    eventually(lambda: "unhealthy" in _healths(platform))
+
+
+def _healths(platform):
+    """What the engine thinks of the containers."""
+    return {(raw["State"].get("Health") or {}).get("Status") for raw in platform.containers().values()}
 
 
 def _hide_the_image(platform, service, _dice):
@@ -210,7 +215,7 @@ def _put_back(platform, after=()):
     if not _fast_path_answers(platform):
         done = platform.up()
         # After a pause the engine calls a container unhealthy until its next check: nothing is sealed until then.
-        assert eventually(lambda: not any(one["sick"] for one in shape(platform).values()), 60)
+        assert eventually(lambda: "unhealthy" not in _healths(platform), 60)
         done = done if _fast_path_answers(platform) else platform.up()
         names = [disturb.__name__ for disturb in after]
         assert _fast_path_answers(platform), f"not sealed after {names}: {done.stdout}"

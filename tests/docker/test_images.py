@@ -7,12 +7,14 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.engine import EngineError
 from tests.images import broken_image, descriptors, env_lines, next_image
 
+SERVICES = Path(__file__).resolve().parents[2] / "templates" / "services"
 pytestmark = pytest.mark.integration
 
 TRAEFIK = """\
@@ -159,21 +161,50 @@ def test_prometheus_starts_with_what_only_newer_ones_know_and_reads_it_again(eng
         assert passes(engine, container, asked) == ""
 
 
-def test_the_socket_proxy_lets_reads_of_containers_pass_and_nothing_else(engine, images):
+@pytest.fixture
+def proxy(engine, images):
+    """A running socket proxy with the catalogue's own rules: its container's id and its address."""
     run = descriptors()["socket-proxy"]["runs"]["container"]
-    environment = [f"--env={name}={value}" for name, value in run["environment"].items()]
-    bind = f"--volume={engine.socket}:/var/run/docker.sock:ro"
-    words = [*hardening(run), *environment, bind, "--publish=127.0.0.1::2375"]
-    with running(engine, images["socket-proxy"], *words) as container:
+    rules = "/etc/autogit/socket-proxy"
+    binds = [f"--volume={engine.socket}:/var/run/docker.sock:ro", f"--volume={SERVICES}/socket-proxy/config:{rules}:ro"]
+    command = ["-W", "-db", "-f", f"{rules}/haproxy.cfg"]
+    words = [*hardening(run), *binds, "--publish=127.0.0.1::2375"]
+    with running(engine, images["socket-proxy"], *words, command=command) as container:
         assert passes(engine, container, run["health"]["test"][1:]) == ""
-        address = f"http://{engine.docker('port', container, '2375/tcp').split()[0]}"
-        assert container in {c["Id"] for c in json.load(urllib.request.urlopen(f"{address}/v1.41/containers/json"))}
-        assert json.load(urllib.request.urlopen(f"{address}/networks"))
-        for path, data in (("/images/json", None), ("/containers/create", b"{}"), ("/volumes", None), ("/info", None)):
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(urllib.request.Request(f"{address}{path}", data))
-            assert refused.value.code == 403
-            refused.value.close()
+        yield container, f"http://{engine.docker('port', container, '2375/tcp').split()[0]}"
+
+
+def test_the_socket_proxy_lets_reads_of_containers_pass(proxy):
+    container, address = proxy
+    assert container in {c["Id"] for c in json.load(urllib.request.urlopen(f"{address}/v1.41/containers/json?all=1"))}
+    assert json.load(urllib.request.urlopen(f"{address}/containers/{container}/json"))["Id"] == container
+    assert json.load(urllib.request.urlopen(f"{address}/networks"))
+    assert urllib.request.urlopen(f"{address}/v1.41/containers/{container}/logs?stdout=1").status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/containers/CONTAINER/archive?path=/run/secrets", None),
+        ("/v1.41/containers/CONTAINER/export", None),
+        ("/containers/CONTAINER/top", None),
+        ("/containers/CONTAINER/json/../archive?path=/", None),
+        ("//containers/CONTAINER/archive?path=/", None),
+        ("/containers/CONTAINER/%61rchive?path=/", None),
+        ("/images/json", None),
+        ("/volumes", None),
+        ("/info", None),
+        ("/containers/create", b"{}"),
+        ("/containers/CONTAINER/kill", b""),
+        ("/containers/CONTAINER/json", b"{}"),
+    ],
+)
+def test_the_socket_proxy_lets_nothing_else_pass(proxy, path, data):
+    container, address = proxy
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{address}{path.replace('CONTAINER', container)}", data))
+    assert refused.value.code == 403
+    refused.value.close()
 
 
 def test_a_check_that_the_image_brings_is_asked_by_the_engine(engine, images):

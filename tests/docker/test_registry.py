@@ -1,4 +1,4 @@
-"""Images from a real registry: pulled, held to, moved where somebody asks for it, and what is said where they cannot be had."""
+"""Images from a real registry: pulled, held to, moved where somebody asks for it, missed in words."""
 
 from __future__ import annotations
 
@@ -320,11 +320,12 @@ def gitlab(live, engine, images):
 def test_gitlab_does_not_skip_a_version_that_its_data_must_stop_at(gitlab):
     before = (gitlab.everything(), gitlab.lockfile)
     gitlab.set(IMAGE_GITLAB="gitlab/gitlab-ce:19.2.0-ce.0")
-    for words in (["up", "--yes"], ["upgrade", "gitlab", "--yes"], ["plan"]):
+    refusal = "gitlab 18.2.1 cannot go to 19.2.0 in one step: its data must stop on the way at "
+    for words in (["up", "--yes"], ["upgrade", "gitlab", "--yes"], ["upgrade", "gitlab", "--dry-run"]):
         failed = gitlab.run(*words, expect=2).stderr
-        assert "gitlab 18.2.1 cannot go to 19.2.0 in one step: its data must stop on the way at " in failed
-        assert "18.5.7-ce.0, 18.8.11-ce.0, 18.11.12-ce.0, in this order" in failed
+        assert f"{refusal}18.5.7-ce.0, 18.8.11-ce.0, 18.11.12-ce.0, in this order" in failed
         assert "hint: IMAGE_GITLAB=gitlab/gitlab-ce:18.5.7-ce.0 in .env" in failed
+    assert f"! gitlab: {refusal}" in gitlab.run("plan").stdout
     gitlab.set(IMAGE_GITLAB=None)
     image = "gitlab/gitlab-ce:19.2.0-ce.0"
     assert "in one step" in gitlab.run("deploy", "gitlab", "--image", image, expect=2).stderr

@@ -77,8 +77,11 @@ class Runtime(Reconciler):
         """Stop and start the running version and wait until it is ready. Raises NotReadyError with log lines."""
 
     @abstractmethod
-    async def stop_all(self) -> None:
-        """End everything that runs, data stays; returns when all of it is gone. Harmless if nothing runs."""
+    async def stop_all(self) -> Sequence[str]:
+        """End everything that runs, data stays; returns when all of it is gone. Harmless if nothing runs.
+
+        Returns what had to stay and why, in sentences.
+        """
 
 
 class VolumeKeeper(ABC):

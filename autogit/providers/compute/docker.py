@@ -235,7 +235,7 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         for found in known:
             await stop(self.client, found)
             await remove(self.client, found.id)
-        return Done("stopped and removed; its volumes stay")
+        return Done("stopped and removed; its volumes stay" if known else "already gone")
 
     async def units(self) -> Mapping[str, str]:
         """Return the state of each service's container: nothing is asked but what the socket proxy lets pass."""
@@ -272,7 +272,7 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         if why:
             raise checks.not_ready(service, why, await tail(self.client, container.id, checks.LOG_LINES))
 
-    async def stop_all(self) -> None:
+    async def stop_all(self) -> Sequence[str]:
         """Stop and remove the containers and networks of this project; volumes and images stay.
 
         They are found by the folder that they were made from: no sound `.env` is needed.
@@ -281,18 +281,17 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         filters = {"label": [f"{WORKING_DIR}={rendered}", f"{MANAGED}=true"]}
         rows = await self.client.call(lambda api: api.containers(all=True, filters=filters))
         await asyncio.gather(*(self._end(str(row["Id"])) for row in rows))
+        stayed: list[str] = []
         projects = {str(row["Labels"].get(PROJECT)) for row in rows} | {self.project}
         for project in sorted(projects):
             label = f"{PROJECT}={project}"
             networks = await self.client.call(lambda api, label=label: api.networks(filters={"label": [label]}))  # type: ignore[misc]
             for name in sorted(str(row["Name"]) for row in networks):
-                await self._drop_unused(name)
-
-    async def _drop_unused(self, network: str) -> None:
-        try:
-            await drop_network(self.client, network)
-        except RejectedError as exc:  # somebody else's container is on it: not ours to break
-            self.context.progress(Address("network", network), exc.message)
+                try:
+                    await drop_network(self.client, name)
+                except RejectedError as exc:  # somebody else's container is on it: not ours to break
+                    stayed.append(f"{exc.message.removeprefix('docker: ')}: it stays")
+        return stayed
 
     async def _end(self, container_id: str) -> None:
         raw = await self.client.find(lambda api: api.inspect_container(container_id))

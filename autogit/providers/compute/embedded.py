@@ -229,6 +229,7 @@ class EmbeddedRuntime(Runtime):
         if why:
             raise self._failure(record, why, offset)
 
-    async def stop_all(self) -> None:
+    async def stop_all(self) -> Sequence[str]:
         """End every process and supervisord itself; returns when they are gone."""
         await asyncio.to_thread(self._supervisor.shutdown)
+        return ()

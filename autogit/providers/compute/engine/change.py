@@ -155,7 +155,7 @@ class ContainerChange:
             return await self._go_back(candidate, former, failure)
         gap = time.monotonic() - gap_began if stopped else 0.0
         await self._take_over(candidate, former)
-        if former is None:
+        if former is None or not former.runs:
             return Done("ready", candidate)
         return Done(
             f"ready; {gap:.1f} s without it" if stopped else "ready; the former one served meanwhile", candidate

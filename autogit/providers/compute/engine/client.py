@@ -153,7 +153,7 @@ class Engine:
         tls = self._tls()
         try:
             with _told(self.host):
-                return APIClient(
+                client = APIClient(
                     base_url=self.host,
                     version=version,
                     tls=tls,
@@ -163,6 +163,11 @@ class Engine:
                 )
         except OSError as exc:  # of ssh, which connects at once
             raise unreachable(self.host, exc) from exc
+        if self.host.startswith("ssh://"):
+            _share_sessions(client)
+        if tls:
+            _trust_nothing_else(client)
+        return client
 
     def _tls(self) -> Any:
         if not self.cert_path:
@@ -171,6 +176,23 @@ class Engine:
 
         authority, certificate, key = tls_files(self.cert_path)
         return TLSConfig(client_cert=(certificate, key), ca_cert=authority, verify=True)
+
+
+def _share_sessions(client: Any) -> None:
+    """Make one pool of all ssh sessions: the SDK keeps one for each URL, and a server soon opens no more of them."""
+    adapter = client._custom_adapter  # noqa: SLF001 - docker 7.2, BaseHTTPAdapter.get_connection_with_tls_context
+    keyed = adapter.get_connection
+    adapter.get_connection = lambda _url, proxies=None: keyed("ssh://", proxies)
+
+
+def _trust_nothing_else(client: Any) -> None:
+    """Hold to the engine's own authority: requests would take REQUESTS_CA_BUNDLE of the environment instead of it."""
+    merged = client.merge_environment_settings
+
+    def merge(url: str, proxies: Any, stream: Any, _verify: Any, cert: Any) -> Any:
+        return merged(url, proxies, stream, client.verify, cert)
+
+    client.merge_environment_settings = merge
 
 
 @dataclass
@@ -236,8 +258,9 @@ def _refused(exc: Any) -> AutogitError:
 def fault_of(text: str) -> AutogitError:
     """Return the error of what an engine says, in an answer or in a row of one."""
     if "no space left on device" in text:
+        place = re.search(r"(/\S+): no space left on device", text)
         return StorageFullError(
-            f"docker: no space left on the engine's disk ({in_short(text)})",
+            "docker: no space left on the engine's disk" + (f" ({place[1]})" if place else ""),
             hint="docker system df shows what fills it",
         )
     return RejectedError(f"docker: {in_short(text)}")

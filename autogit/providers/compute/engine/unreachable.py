@@ -29,10 +29,10 @@ _CAUSES = (
     _Cause("PEM lib|NO_CERTIFICATE", "ca.pem, cert.pem or key.pem is damaged", _CERTIFICATES),
     _Cause("WRONG_VERSION_NUMBER", "it speaks no TLS, which DOCKER_CERT_PATH asks for"),
     _Cause("HTTP request to an HTTPS server", "it speaks TLS", _CERTIFICATES),
-    _Cause(r"\[SSL", "it does not take the certificate in cert.pem", _CERTIFICATES),
+    _Cause(r"\[SSL|SSLEOFError", "it does not take the certificate in cert.pem", _CERTIFICATES),
     _Cause("Failed to resolve|Name or service not known", "there is no host of that name"),
     _Cause("known_hosts|Host key", "its host key is not the one that ssh knows", _SSH),
-    _Cause("Authentication|encrypted|passphrase", "ssh does not let us in", _SSH),
+    _Cause("[Aa]uthentication|encrypted|passphrase", "ssh does not let us in", _SSH),
     _Cause("refused|Unable to connect to port", "it refused the connection"),
 )
 """The first that fits counts (OpenSSL, urllib3, paramiko)."""
