@@ -61,10 +61,10 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Checks:
-    """Seconds between two health checks; `ingress` None: as the catalogue has it (15 and 10 s)."""
+    """Seconds between two health checks; `ingress` 0: as the catalogue has it (15 s the proxy, 10 s Traefik)."""
 
     small: int
-    ingress: int | None = None
+    ingress: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class Platform:
         """Return the words of a Docker Compose command."""
         file = self.place / PEER / "rendered" / ("loose.yml" if loose else "docker-compose.yml")
         return [compose_program(), "--progress", "plain", "--file", str(file), *words]
+
+    def remove(self) -> None:
+        """Remove all that either project has on the engine; Compose does it many at a time."""
+        for project in (OURS, PEER):
+            run([compose_program(), "--project-name", project, "down", "--volumes", "--timeout", "1"], self.place)
 
     def running(self, project: str) -> set[str]:
         """Return the ids of a project's containers that run."""

@@ -43,8 +43,7 @@ def _measure(engine: Engine, place: Path, sizes: list[int], rounds: int) -> None
         run(made.compose("up", "-d"), made.ours)
         figures = _compare(made, rounds)
         print(table(f"\n{size} containers, nothing to do, {rounds} rounds", figures, (_COMPOSE, _LOOSE)), flush=True)
-        for project in (OURS, PEER):
-            engine.sweep(project)
+        made.remove()
 
 
 def _compare(made: Platform, rounds: int) -> dict[str, list[Taken]]:

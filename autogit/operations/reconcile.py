@@ -306,5 +306,7 @@ def verdict(view: TurnView) -> str:
     """Return how the platform is, in one line."""
     if not view.healthy:
         return "not healthy: autogit status"
+    if not view.services:
+        return "nothing to heal"
     starting = [s.service for s in view.services if s.state == ServiceState.DEPLOYING]
     return f"all well, still starting: {', '.join(starting)}" if starting else "all healthy"

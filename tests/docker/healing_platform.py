@@ -19,7 +19,7 @@ from tests.engine import EngineError
 
 _CHECK = '["CMD", "/usr/bin/loki", "-health"]'
 _TOUCHY = """["CMD-SHELL", "[ ! -e /tmp/hangs ] || sleep 1000; [ ! -e /tmp/sick ] && exec /usr/bin/loki -health"]"""
-TOUCHY = SERVICE.replace(_CHECK, _TOUCHY).replace("retries: 2", "retries: 2\n      timeout_seconds: 1")
+TOUCHY = SERVICE.replace(_CHECK, _TOUCHY).replace("retries: 2", "retries: 2\n      timeout_seconds: 3")
 """A service whose health check fails, or never ends, once there is a file; a restart takes that away."""
 
 SERVICES = ("cadvisor", "node-exporter", "prometheus", "socket-proxy", "store", "traefik", "web")
@@ -254,7 +254,7 @@ def exhaust(platform, service, _dice=None):
         pytest.skip("it takes root on the engine's machine to fill a container's memory")
     hog = [sys.executable, "-c", _HOG, str(pid), str(_memory_group(pid))]
     subprocess.run(hog, stdin=subprocess.DEVNULL, timeout=30, check=False)
-    assert not Path(f"/proc/{pid}").exists(), f"{service} has not run out of memory"
+    assert eventually(lambda: not Path(f"/proc/{pid}").exists()), f"{service} has not run out of memory"
 
 
 def _memory_group(pid):

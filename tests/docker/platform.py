@@ -132,6 +132,7 @@ class Platform:
         for former, word in zip(words[::2], words[1::2], strict=True):
             assert former in text, f"{former} is not in {service}/service.yml"
             text = text.replace(former, word)
+        shutil.copytree(TEMPLATES / service, self.root / "overrides" / "services" / service)
         self.add(service, text)
 
     def add_cadvisor(self):

@@ -13,6 +13,9 @@ import time
 import psutil
 import pytest
 
+from autogit.errors import UnavailableError
+from autogit.providers.compute.engine.client import Engine
+from autogit.providers.compute.engine.stream import watch_events
 from tests.docker import healing_platform as faults
 from tests.docker.healing_platform import (
     FAULTS,
@@ -28,7 +31,7 @@ from tests.docker.healing_platform import (
     watching,
     write_marker,
 )
-from tests.docker.platform import eventually
+from tests.docker.platform import PROJECT_LABEL, SERVICE_LABEL, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -239,6 +242,29 @@ def test_a_platform_can_be_changed_while_it_is_watched(alone):
         alone.up("--lock-wait", "20")
 
 
+def test_only_what_happens_to_the_project_is_heard(engine, images):
+    heard = watch_events(Engine(f"unix://{engine.socket}"), "heard")
+    assert next(heard) == "", "it listens"
+    labels = [f"--label={PROJECT_LABEL}=heard", f"--label={SERVICE_LABEL}=web"]
+    try:
+        engine.docker("create", "--name=strange-web-1", f"--label={PROJECT_LABEL}=strange", images["loki"])
+        for name in ("strange_data", "heard_data"):
+            engine.docker("volume", "create", name)
+            engine.docker("volume", "rm", name)
+        engine.docker("create", "--name=heard-web-1", *labels, images["loki"])
+        words = [next(heard), next(heard), next(heard)]
+        assert words == ["", "", "web"], "a volume that came and went, which has no labels in its events"
+    finally:
+        engine.docker("rm", "--force", "strange-web-1", "heard-web-1")
+
+
+def test_a_connection_that_says_nothing_for_long_is_given_up(engine):
+    heard = watch_events(Engine(f"unix://{engine.socket}"), "nobody", silence_seconds=0.5)
+    assert next(heard) == ""
+    with pytest.raises(UnavailableError):
+        next(heard)
+
+
 def _until_the_breaker_opens(platform, watch):
     """Kill a service each time it is back."""
     while not any("breaker opened" in said for said in watch.said()):
@@ -289,15 +315,14 @@ class _Patience:
     """Waits as long as the healing policy would have to be patient with a service: ten repairs in ten minutes."""
 
     def __init__(self):
-        self.moments = {service: [] for service in SERVICES}
+        self.healed = {service: [] for service in SERVICES}
 
     def wait(self, service):
-        known = self.moments[service]
-        ready = max([known[-1] + _CALM_SECONDS] if known else [0.0])
+        known = self.healed[service]
+        ready = known[-1] + _CALM_SECONDS if known else 0.0
         if len(known) >= 9:
             ready = max(ready, known[-9] + 601)
         time.sleep(max(0.0, ready - time.monotonic()))
-        known.append(time.monotonic())
 
 
 def _heals_every_fault(platform, number, seed):
@@ -310,6 +335,7 @@ def _heals_every_fault(platform, number, seed):
             patience.wait(service)
             FAULTS[kind](platform, service, dice)
             seconds.append(await_healed(platform, platform.wanted, 90))
+            patience.healed[service].append(time.monotonic())
             if turn % 20 == 10:
                 is_well(platform)
                 begun = begun or (healer.memory_info().rss, healer.num_fds())

@@ -13,6 +13,7 @@ from tests.docker.registry import PASSWORD, USER, open_gate, open_registry
 pytestmark = pytest.mark.integration
 
 _NUMBERS = count(1)
+_READY = 8
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +23,35 @@ def registry():
 
 
 @pytest.fixture(scope="module")
-def live(engine, images):
-    """A platform for services that come and go."""
-    with platform_of(engine, images, "grafana") as one:
+def gitlabs(engine, images):
+    """Two versions of GitLab, as far as their names tell."""
+    names = [f"gitlab/gitlab-ce:{tag}" for tag in ("18.2.1-ce.0", "18.5.7-ce.0")]
+    for name in names:
+        engine.docker("tag", images["gitlab"], name)
+    yield names
+    engine.docker("rmi", "--force", *names)
+
+
+@pytest.fixture(scope="module")
+def live(engine, images, registry, gitlabs):
+    """A platform that is up: GitLab, and as many small services as there are tests that want one of their own."""
+    with platform_of(engine, images, "gitlab", IMAGE_GITLAB=gitlabs[0]) as one:
+        one.ready = [Small(one, registry) for _ in range(_READY)]
+        one.up()
         yield one
 
 
 class Small:
-    """A service of its own, whose image lies in the registry."""
+    """A service of its own, whose first image is in the registry."""
 
     def __init__(self, platform, registry):
         self.platform = platform
         self.registry = registry
         self.name = f"x{next(_NUMBERS)}"
         self.setting = f"IMAGE_{self.name.upper()}"
+        self.image = self.publish("1.0")
+        self.describe(self.image)
+        enable(platform, self.name)
 
     def publish(self, tag, release="1", how=""):
         return self.registry.publish(self.platform.engine, f"{self.name}:{tag}", release, how)
@@ -43,7 +59,6 @@ class Small:
     def describe(self, image):
         """Say in its descriptor which image it is."""
         self.platform.add(self.name, SERVICE, ROUTED.replace("{}", "{rate_limit: 0}"), image=image)
-        self.platform.set(SERVICES_ENABLED=self.name)
 
     def entry(self):
         """What the lockfile says of its image."""
@@ -64,21 +79,23 @@ class Small:
             self.platform.engine.docker("rmi", "--force", held)
 
 
+def enable(platform, *names):
+    """Have these services too."""
+    platform.set(SERVICES_ENABLED=",".join([platform.env["SERVICES_ENABLED"], *names]))
+
+
 @pytest.fixture
 def small(live, registry):
-    """A service that is not there yet: its first image is in the registry."""
-    one = Small(live, registry)
-    one.image = one.publish("1.0")
-    one.describe(one.image)
-    return one
+    """A service that is not up yet."""
+    return Small(live, registry)
 
 
 @pytest.fixture
-def running(small):
-    """The same, and it is up."""
-    small.platform.up()
-    assert small.serves("1")
-    return small
+def running(live):
+    """A service that is up."""
+    one = live.ready.pop()
+    assert one.serves("1")
+    return one
 
 
 def test_an_image_that_is_not_here_is_pulled_and_written_down(small, live, engine):
@@ -225,25 +242,27 @@ def test_a_pinned_digest_is_what_runs(small, live):
     assert small.serves("1")
 
 
-def test_every_image_that_cannot_be_had_is_named_and_nothing_is_made(small, live, engine):
-    with open_registry(small.registry.folder, locked=True) as locked:
+def test_every_image_that_cannot_be_had_is_named_and_nothing_is_made(live, engine, registry):
+    spare = registry.publish(engine, "spare:1.0")
+    with open_registry(registry.folder, locked=True) as locked:
         wanted = {
-            "untagged": (small.image.replace(":1.0", ":9.9"), "its registry does not have it"),
-            "unknown": (small.registry.name("nothing-there:1.0"), "its registry does not have it"),
+            "untagged": (spare.replace(":1.0", ":9.9"), "its registry does not have it"),
+            "unknown": (registry.name("nothing-there:1.0"), "its registry does not have it"),
             "nowhere": ("images.invalid/x:1.0", "its registry cannot be reached (no such host)"),
             "down": ("127.0.0.1:1/x:1.0", "its registry cannot be reached (connection refused)"),
             "closed": (
-                locked.name(f"{small.name}:1.0"),
+                locked.name("spare:1.0"),
                 f"its registry wants a login: docker login 127.0.0.1:{locked.port}",
             ),
             "foreign": (
-                small.registry.publish_for("arm64", f"{small.name}:1.0", "arm"),
+                registry.publish_for("arm64", "spare:1.0", "arm"),
                 "it is made for arm64, this engine is amd64",
             ),
         }
         for name, (image, _) in wanted.items():
             live.add(name, SERVICE, image=image)
-        live.set(SERVICES_ENABLED=",".join(wanted))
+        enabled = live.env["SERVICES_ENABLED"]
+        enable(live, *wanted)
         before = (live.everything(), live.lockfile)
         failed = live.up(expect=2).stderr
         assert "error[blocked]: nothing was changed: 6 things stand in the way" in failed
@@ -255,6 +274,7 @@ def test_every_image_that_cannot_be_had_is_named_and_nothing_is_made(small, live
         assert (live.everything(), live.lockfile) == before
         noted = live.run("plan").stdout
         assert all(f"! image/{name}: {image}" in noted for name, (image, _) in wanted.items())
+        live.set(SERVICES_ENABLED=enabled)
 
 
 def test_a_registry_that_wants_a_login_gets_that_of_the_user(small, live, engine):
@@ -275,7 +295,7 @@ def test_a_registry_that_fails_twice_is_asked_again(small, live):
         gate.failures = 2
         live.up()
         assert small.serves("1")
-        gate.failures = 2
+        gate.failures = 1
         small.publish("1.0", "2")
         said = live.run("upgrade", small.name, "--yes").stderr
         assert "failed, trying again: its registry fails (503 Service Unavailable)" in said
@@ -301,35 +321,19 @@ def test_an_upgrade_to_an_image_that_cannot_be_had_changes_nothing(running, live
     assert running.serves("1")
 
 
-@pytest.fixture
-def gitlab(live, engine, images):
-    """GitLab of an older version, as far as images tell."""
-    names = [f"gitlab/gitlab-ce:{tag}" for tag in ("18.2.1-ce.0", "18.5.7-ce.0")]
-    for name in names:
-        engine.docker("tag", images["gitlab"], name)
-    live.set(SERVICES_ENABLED="gitlab", IMAGE_GITLAB=names[0])
-    try:
-        live.up()
-        yield live
-    finally:
-        live.set(IMAGE_GITLAB=images["gitlab"])
-        for name in names:
-            engine.docker("rmi", "--force", name)
-
-
-def test_gitlab_does_not_skip_a_version_that_its_data_must_stop_at(gitlab):
-    before = (gitlab.everything(), gitlab.lockfile)
-    gitlab.set(IMAGE_GITLAB="gitlab/gitlab-ce:19.2.0-ce.0")
+def test_gitlab_does_not_skip_a_version_that_its_data_must_stop_at(live):
+    before = (live.everything(), live.lockfile)
+    live.set(IMAGE_GITLAB="gitlab/gitlab-ce:19.2.0-ce.0")
     refusal = "gitlab 18.2.1 cannot go to 19.2.0 in one step: its data must stop on the way at "
     for words in (["up", "--yes"], ["upgrade", "gitlab", "--yes"], ["upgrade", "gitlab", "--dry-run"]):
-        failed = gitlab.run(*words, expect=2).stderr
+        failed = live.run(*words, expect=2).stderr
         assert f"{refusal}18.5.7-ce.0, 18.8.11-ce.0, 18.11.12-ce.0, in this order" in failed
         assert "hint: IMAGE_GITLAB=gitlab/gitlab-ce:18.5.7-ce.0 in .env" in failed
-    assert f"! gitlab: {refusal}" in gitlab.run("plan").stdout
-    gitlab.set(IMAGE_GITLAB=None)
+    assert f"! gitlab: {refusal}" in live.run("plan").stdout
+    live.set(IMAGE_GITLAB=None)
     image = "gitlab/gitlab-ce:19.2.0-ce.0"
-    assert "in one step" in gitlab.run("deploy", "gitlab", "--image", image, expect=2).stderr
-    assert (gitlab.everything(), gitlab.lockfile) == before
-    gitlab.set(IMAGE_GITLAB="gitlab/gitlab-ce:18.5.7-ce.0")
-    gitlab.up()
-    assert gitlab.lockfile["resources"]["image/gitlab"]["attributes"]["reference"] == "gitlab/gitlab-ce:18.5.7-ce.0"
+    assert "in one step" in live.run("deploy", "gitlab", "--image", image, expect=2).stderr
+    assert (live.everything(), live.lockfile) == before
+    live.set(IMAGE_GITLAB="gitlab/gitlab-ce:18.5.7-ce.0")
+    live.up()
+    assert live.lockfile["resources"]["image/gitlab"]["attributes"]["reference"] == "gitlab/gitlab-ce:18.5.7-ce.0"

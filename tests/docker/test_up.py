@@ -102,7 +102,7 @@ def _meaning(raw, project):
         **{name: host.get(name) or [] for name in ("SecurityOpt", "Devices", "Tmpfs", "PidMode")},
         **{name: sorted(cap.removeprefix("CAP_") for cap in host[name] or ()) for name in ("CapAdd", "CapDrop")},
         "Init": bool(host.get("Init")),
-        "Env": sorted(config["Env"]),
+        "Env": sorted(config["Env"] or ()),
         "Restart": host["RestartPolicy"]["Name"],
         "LogConfig": host["LogConfig"],
         "PortBindings": host["PortBindings"] or {},
@@ -146,6 +146,17 @@ def test_every_container_stays_up_and_well_by_the_engines_own_check(whole):
     assert not any(raw["RestartCount"] for raw in whole.containers().values())
 
 
+def test_prometheus_reads_its_configuration_again_on_a_signal(whole):
+    before = whole.containers()
+    whole.set(PROMETHEUS_RETENTION="20d")
+    assert "container/prometheus  reloaded" in whole.up().stderr
+    after = whole.containers()
+    for name, raw in before.items():
+        assert after[name]["Id"] == raw["Id"]
+        assert after[name]["State"]["StartedAt"] == raw["State"]["StartedAt"]
+    assert "Nothing to do" in whole.up().stdout
+
+
 def test_what_was_started_by_hand_from_the_rendered_files_is_taken_over(small, engine):
     small.run("render", "--out", ".autogit/rendered", "--with-secrets")
     engine.compose("up", "-d", cwd=small.root / ".autogit" / "rendered")
@@ -169,12 +180,11 @@ def test_down_keeps_volumes_and_leaves_alone_what_is_not_autogits(small, engine,
         ),
     ):
         engine.docker("start", f"{small.name}-foreign")
-        small.run("down")
+        said = small.run("down").stdout
+        assert f"network {small.name}_web is used by {small.name}-foreign: it stays" in said
         assert set(small.ids()) == {"foreign"}
-        # The foreign container is on `web`: that network stays.
         assert small.networks() == [f"{small.name}_foreign", f"{small.name}_web"]
         assert small.volumes() == [f"{small.name}_foreign", f"{small.name}_store-data"]
-        assert "nothing was running" in small.run("down").stdout
         small.up()
         assert engine.docker("exec", small.container("store")["Id"], "cat", "/loki/note") == "kept\n"
         assert set(small.ids()) == {"foreign", "site-1", "store-1", "socket-proxy-1", "traefik-1"}

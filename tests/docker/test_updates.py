@@ -278,6 +278,27 @@ def test_what_was_stopped_paused_renamed_or_removed_by_hand_is_healed(live, engi
     assert live.get("site").status == 200
 
 
+def test_a_renamed_container_reads_its_changed_files_too(live, engine):
+    before = live.container("store")["State"]["StartedAt"]
+    engine.docker("rename", f"{live.name}-store-1", f"{live.name}-other")
+    live.set(STORE_WORD="good-renamed")
+    live.up()
+    assert live.container("store")["State"]["StartedAt"] != before
+
+
+def test_what_an_update_of_another_wish_left_goes_and_the_one_that_serves_stays(live, engine):
+    before = live.container("calm")
+    labels = {
+        name: value for name, value in before["Config"]["Labels"].items() if name.startswith(("com.", "autogit."))
+    }
+    words = [f"--label={name}={value}" for name, value in {**labels, "autogit.hash": "of-another-wish"}.items()]
+    engine.docker("rename", before["Id"], f"{before['Id'][:12]}_{live.name}-calm-1")
+    engine.docker("create", f"--name={live.name}-calm-1", *words, before["Config"]["Image"])
+    live.up()
+    after = live.container("calm")
+    assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])
+
+
 def test_a_service_that_is_taken_out_leaves_its_data(live, engine):
     engine.docker("exec", live.container("store")["Id"], "sh", "-c", "echo still >/loki/note")
     with live.settings(SERVICES_ENABLED="calm,site"):

@@ -43,6 +43,7 @@ _LOG_LINES = 20
 _RESTARTING = frozenset({"state", "config"})
 _CONNECTING = frozenset({"networks"})
 _LIMITING = frozenset({"memory_bytes", "cpus"})
+_BORN = ("autogit.hash", "autogit.config", "autogit.reload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,11 @@ class ContainerChange:
         known = await containers_of(self.engine, self.payload.project, self.service)
         image, image_id = await self._image()
         candidate = None if anew else self._begun(known, image_id)
-        formers = [c for c in known if candidate is None or c.id != candidate.id]
-        former = max(formers, key=lambda c: (c.runs, str(c.raw["Created"])), default=None)
-        for other in formers:
+        others = [c for c in known if candidate is None or c.id != candidate.id]
+        # What does not run beside one that does was only begun.
+        serving = [c for c in others if c.runs or candidate is None or not candidate.runs]
+        former = max(serving, key=lambda c: (c.runs, str(c.raw["Created"])), default=None)
+        for other in others:
             if former is None or other.id != former.id:
                 await remove(self.engine, other.id)
             else:
@@ -127,9 +130,9 @@ class ContainerChange:
         return image.id, image.id
 
     def _begun(self, known: Sequence[Found], image_id: str) -> Found | None:
-        """Return the container that a killed update has already made for this wish."""
-        wanted = self.payload.container.labels.get("autogit.hash")
-        same = [c for c in known if c.labels.get("autogit.hash") == wanted and c.raw["Image"] == image_id]
+        """Return the container that a killed update has already made for this wish, and for its files as they are."""
+        wanted = self.payload.container.labels
+        same = [c for c in known if c.raw["Image"] == image_id and all(c.labels.get(n) == wanted.get(n) for n in _BORN)]
         return max(same, key=lambda c: (c.name == self.name, c.runs), default=None)
 
     async def _move_aside(self, former: Found) -> None:
