@@ -22,8 +22,10 @@ ID = "b41c9d1e3f5a7b9c1d3e5f7a9b1c3d5e7f9a1b3c5d7e9f1a3b5c7d9e1f3a5b7c"
     [
         ("No such image: web:1", "No such image: web:1"),
         (
-            'failed to create shim task: OCI runtime create failed: runc create failed: exec: "/bin/x": stat /bin/x: '
-            "no such file or directory: unknown",
+            (
+                "failed to create shim task: OCI runtime create failed: runc create failed: "
+                'exec: "/bin/x": stat /bin/x: no such file or directory: unknown'
+            ),
             'exec: "/bin/x": stat /bin/x: no such file or directory',
         ),
         (f"task {ID}: already exists: unknown", "task b41c9d1e3f5a: already exists"),
