@@ -10,6 +10,8 @@ where somebody asked for one:
 | `autogit deploy SERVICE --image` | the given one, locked as `deploy` | what the engine has for it |
 | `autogit upgrade` (its lock entry is released) | the catalogue's | what the engine has for it now |
 | nothing | the locked one, else the catalogue's | the locked one, else what the engine has |
+
+What a setting asked for is not held to once the setting is gone: the catalogue's counts again.
 """
 
 from __future__ import annotations

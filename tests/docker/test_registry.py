@@ -284,6 +284,12 @@ def test_a_registry_that_wants_a_login_gets_that_of_the_user(small, live, engine
         command = ["--config", str(folder), "login", "--username", USER, "--password", PASSWORD]
         engine.docker(*command, f"127.0.0.1:{locked.port}")
         small.describe(locked.name(f"{small.name}:1.0"))
+        good = (folder / "config.json").read_text()
+        for bad, why in (('{"credsStore": "lost"}', "docker-credential-lost is missing"), ("[]", "it is damaged")):
+            (folder / "config.json").write_text(bad)
+            failed = live.run("plan", expect=None)
+            assert f"logins cannot be read from ~/.docker/config.json: {why}" in failed.stdout + failed.stderr
+        (folder / "config.json").write_text(good)
         done = live.up()
         assert small.serves("1")
         assert PASSWORD not in done.stdout + done.stderr + json.dumps(live.lockfile)

@@ -93,7 +93,7 @@ def asking(platform, service):
     answers, ended = Counter(), threading.Event()
 
     def ask():
-        while not ended.is_set():
+        while not ended.wait(0.02):
             try:
                 # An address of one that has gone this moment is tried for three seconds, then the other one.
                 status, text = platform.get(service, timeout=20)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from autogit.errors import UnavailableError
+from autogit.errors import RejectedError, UnavailableError
 from autogit.providers.compute.engine import client as clients
 from autogit.providers.compute.engine.client import Engine
+from autogit.providers.compute.engine.registry import meaning_of
 from autogit.providers.compute.engine.unreachable import tls_files, unreachable
 
 REMOTE = "tcp://engine.example:2376"
@@ -39,6 +40,20 @@ def test_a_cause_has_its_sentence(host, said, means, hint):
     assert means in error.message
     assert host in error.message or "paramiko" in error.message
     assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("Credentials store error: StoreError('docker-credential-desktop not installed')", "docker-credential-desktop"),
+        ("InvalidConfigFile: Invalid configuration file", "it is damaged"),
+    ],
+)
+def test_logins_that_cannot_be_read_are_no_fault_of_the_engine(said, why):
+    error = unreachable("unix:///x.sock", ValueError(said))
+    assert isinstance(error, RejectedError)
+    assert f"~/.docker/config.json: {why}" in error.message
+    assert meaning_of(error.message, "x:1").final
 
 
 def test_the_files_of_tls_are_all_there_or_named(tmp_path):

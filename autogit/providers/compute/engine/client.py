@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autogit.errors import AutogitError, MissingError, PortTakenError, RejectedError, StorageFullError, UnavailableError
-from autogit.providers.compute.engine.unreachable import tls_files, unreachable
+from autogit.providers.compute.engine.unreachable import bad_logins, tls_files, unreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -150,6 +151,8 @@ class Engine:
     def _open(self, version: str) -> APIClient:
         from docker import APIClient  # noqa: PLC0415 - 120 ms
 
+        # A program for logins that is missing: the error that follows says it too.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"docker\.credentials")
         tls = self._tls()
         try:
             with _told(self.host):
@@ -163,6 +166,8 @@ class Engine:
                 )
         except OSError as exc:  # of ssh, which connects at once
             raise unreachable(self.host, exc) from exc
+        except (AttributeError, TypeError, ValueError) as exc:  # of a config.json that is not as the SDK expects it
+            raise bad_logins() from exc
         if self.host.startswith("ssh://"):
             _share_sessions(client)
         if tls:

@@ -54,6 +54,7 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
         "its registry cannot be reached (no answer in time)",
         False,
     ),
+    (r"(logins cannot be read .*)", r"\1", True),
     (r"Path \S+ is not supported", _CANNOT_ASK, True),  # Podman
     (
         r"connection reset|broken pipe|EOF$|server closed",

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from autogit.errors import UnavailableError
+from autogit.errors import AutogitError, RejectedError, UnavailableError
 
 _TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 _CERTIFICATES = f"DOCKER_CERT_PATH is the folder of {', '.join(_TLS_FILES)}, all three of that engine's authority"
@@ -38,33 +38,55 @@ _CAUSES = (
 """The first that fits counts (OpenSSL, urllib3, paramiko)."""
 
 
-def unreachable(host: str, exc: BaseException) -> UnavailableError:
+def unreachable(host: str, exc: BaseException) -> AutogitError:
     """Return the error of an engine that is not reached, or that was lost."""
     words = f"{type(exc).__name__} {exc} {exc.__cause__ or ''} {exc.__context__ or ''}"
+    if "Credentials store error" in words or "InvalidConfigFile" in words:
+        return bad_logins(words)
+    if known := _of_the_setting(host, words) or _of_the_socket(host, words):
+        return known
+    if "timed out" in words.lower():
+        return UnavailableError(f"docker: the engine at {host} did not answer in time", hint=_usual(host))
+    cause = next((c for c in _CAUSES if re.search(c.said, words)), _Cause("", "the connection broke"))
+    return UnavailableError(
+        f"docker: the engine at {host} does not answer: {cause.meaning}", hint=cause.hint or _usual(host)
+    )
+
+
+def _of_the_setting(host: str, words: str) -> AutogitError | None:
+    if "Install paramiko" in words:
+        return UnavailableError(
+            "docker: DOCKER_HOST=ssh:// needs the package paramiko", hint="pip install 'autogit[ssh]'"
+        )
+    if "Invalid bind address" in words:
+        return UnavailableError(
+            f"docker: DOCKER_HOST={host} is no address", hint="unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST"
+        )
+    return None
+
+
+def _of_the_socket(host: str, words: str) -> AutogitError | None:
     if "PermissionError" in words or "Permission denied" in words:
         who = os.environ.get("USER") or f"user {os.getuid()}"
         return UnavailableError(
             f"docker: {who} may not use the engine at {host}",
             hint=f"sudo usermod -aG docker {who}, log in again (this group is as good as root)",
         )
-    if "Install paramiko" in words:
-        return UnavailableError(
-            "docker: DOCKER_HOST=ssh:// needs the package paramiko", hint="pip install 'autogit[ssh]'"
-        )
     if "FileNotFoundError" in words or "No such file" in words:
         return UnavailableError(
             f"docker: there is no engine at {host}",
             hint="start it (systemctl start docker), set DOCKER_HOST, or RUNTIME=embedded",
         )
-    if "Invalid bind address" in words:
-        return UnavailableError(
-            f"docker: DOCKER_HOST={host} is no address", hint="unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST"
-        )
-    if "timed out" in words.lower():
-        return UnavailableError(f"docker: the engine at {host} did not answer in time", hint=_usual(host))
-    cause = next((c for c in _CAUSES if re.search(c.said, words)), _Cause("", "the connection broke"))
-    return UnavailableError(
-        f"docker: the engine at {host} does not answer: {cause.meaning}", hint=cause.hint or _usual(host)
+    return None
+
+
+def bad_logins(said: str = "") -> RejectedError:
+    """Return the error of logins that the SDK cannot read; `said` may name a program that keeps them."""
+    program = re.search(r"docker-credential-[\w.-]+", said)
+    why = f"{program[0]} is missing or failed" if program else "it is damaged"
+    return RejectedError(
+        f"docker: logins cannot be read from ~/.docker/config.json: {why}",
+        hint="mend that file; without a word on the registry in it, images are pulled without a login",
     )
 
 
