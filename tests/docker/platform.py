@@ -94,7 +94,7 @@ class Platform:
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(Path(__file__).parents[2]),
-            "PYTHONWARNINGS": "error",
+            "PYTHONWARNINGS": "error,ignore:unclosed:ResourceWarning",  # the SDK's connections, when a command ends
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")},
         }
         self.set(**settings)
