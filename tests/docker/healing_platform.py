@@ -19,7 +19,7 @@ from tests.engine import EngineError
 
 _CHECK = '["CMD", "/usr/bin/loki", "-health"]'
 _TOUCHY = """["CMD-SHELL", "[ ! -e /tmp/hangs ] || sleep 1000; [ ! -e /tmp/sick ] && exec /usr/bin/loki -health"]"""
-TOUCHY = SERVICE.replace(_CHECK, _TOUCHY).replace("retries: 2", "retries: 2\n      timeout_seconds: 3")
+TOUCHY = SERVICE.replace(_CHECK, _TOUCHY).replace("retries: 2", "retries: 2\n      timeout_seconds: 4")
 """A service whose health check fails, or never ends, once there is a file; a restart takes that away."""
 
 SERVICES = ("cadvisor", "node-exporter", "prometheus", "socket-proxy", "store", "traefik", "web")

@@ -208,7 +208,7 @@ def test_services_that_do_not_come_up_are_told_apart_and_taken_away(small, engin
 def test_up_that_is_killed_at_any_instant_is_gone_on_with(small, engine, images):
     releases = [next_image(engine, images, "loki"), images["loki"]]
     instants = random.Random(SEED)
-    for number in range(4):
+    for number in range(3):
         process = small.start("up", "--yes")
         for line in process.stdout:  # until it begins to work
             if line.startswith("["):

@@ -83,8 +83,13 @@ def alone(platform):
 
 
 def is_well(platform):
-    status = platform.json("status")
-    assert (status["status"], status["pending"], status["drift"]) == ("healthy", 0, 0), status
+    """Whether it is well by its own word, before long: on a busy machine a check may fail for once."""
+
+    def says():
+        status = platform.json("status", expect=None)
+        return status["status"], status["pending"], status["drift"]
+
+    assert eventually(lambda: says() == ("healthy", 0, 0), 60), platform.run("status", expect=None).stdout
     assert read_marker(platform) == "kept"
     assert volumes_made(platform) == platform.born
 
@@ -128,7 +133,7 @@ def test_a_container_whose_check_fails_is_started_again(healed):
 
 def test_a_check_that_never_ends_does_not_keep_the_others_waiting(healed, engine):
     engine.docker("exec", f"{healed.name}-web-1", "touch", "/tmp/hangs")
-    assert eventually(lambda: shape(healed)["web-1"]["sick"], 20)
+    assert eventually(lambda: shape(healed)["web-1"]["sick"], 40)
     heals(healed, faults.kill, "store")
 
 
