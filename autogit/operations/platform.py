@@ -262,9 +262,10 @@ async def _carry_out(
 
     async def verify(result: ApplyResult, recorder: Recorder) -> Sequence[str]:
         recorder.put_back(_unproven_images(result))
-        if any(o.address == Address(prepared.spec.unit_kind, prepared.spec.ingress) for o in result.failed):
+        missed = [*(o.address for o in result.failed), *result.skipped]
+        failed = frozenset(a.name for a in missed if a.kind == prepared.spec.unit_kind)
+        if prepared.spec.ingress in failed:
             return ()
-        failed = frozenset(o.address.name for o in result.failed if o.address.kind == prepared.spec.unit_kind)
         verdict = await _ask_routes(project, prepared, failed=failed)
         if verdict.certificate:
             _take_certificate_back(project, prepared, result, recorder)

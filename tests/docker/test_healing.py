@@ -32,12 +32,11 @@ from tests.docker.healing_platform import (
     write_marker,
 )
 from tests.docker.platform import PROJECT_LABEL, SERVICE_LABEL, eventually
+from tests.engine import EngineError
 
 pytestmark = pytest.mark.integration
 
 SEED = int(os.environ.get("AUTOGIT_SEED", "20261124"))
-_CALM_SECONDS = 11.0
-"""A service that falls sooner after a repair has fallen again: the policy's patience is not what the faults try."""
 
 
 @pytest.fixture(scope="module")
@@ -317,28 +316,43 @@ def _faults_in_turn(number, dice):
 
 
 class _Patience:
-    """Waits as long as the healing policy would have to be patient with a service: ten repairs in ten minutes."""
+    """Waits as long as the policy takes a fall for a failed repair, or for one too many in ten minutes."""
 
-    def __init__(self):
+    def __init__(self, platform):
+        self.platform = platform
         self.healed = {service: [] for service in SERVICES}
 
     def wait(self, service):
         known = self.healed[service]
-        ready = known[-1] + _CALM_SECONDS if known else 0.0
         if len(known) >= 9:
-            ready = max(ready, known[-9] + 601)
-        time.sleep(max(0.0, ready - time.monotonic()))
+            time.sleep(max(0.0, known[-9] + 601 - time.monotonic()))
+        assert eventually(lambda: not self._on_trial(service), 120), f"{service} stays on trial"
+
+    def _on_trial(self, service):
+        return faults.remembered(self.platform).get(service, {}).get("on_trial")
+
+
+def _do(fault, platform, service, dice):
+    """Do it to a service; on a busy machine the engine may fail to, for once."""
+    for _ in range(9):
+        try:
+            return fault(platform, service, dice)
+        except EngineError as exc:
+            said = exc
+            time.sleep(1)
+            await_healed(platform, platform.wanted, 90)
+    raise said
 
 
 def _heals_every_fault(platform, number, seed):
     """Do one fault after the other to a platform that is watched; returns the figures."""
-    dice, patience = random.Random(seed), _Patience()
+    dice, patience = random.Random(seed), _Patience(platform)
     known, seconds = len(repairs(platform)), []
     with watching(platform) as watch:
         healer, begun = psutil.Process(watch.process.pid), None
         for turn, (service, kind) in enumerate(_faults_in_turn(number, dice)):
             patience.wait(service)
-            FAULTS[kind](platform, service, dice)
+            _do(FAULTS[kind], platform, service, dice)
             seconds.append(await_healed(platform, platform.wanted, 90))
             patience.healed[service].append(time.monotonic())
             if turn % 20 == 10:
@@ -363,7 +377,7 @@ def test_a_dozen_faults_are_healed(healed):
     order = dice.sample(SERVICES, len(SERVICES))
     for turn in range(12):
         service, kind = order[turn % len(order)], dice.choice(sorted(FAULTS))
-        FAULTS[kind](healed, service, dice)
+        _do(FAULTS[kind], healed, service, dice)
         await_healed(healed, healed.wanted)
     assert not any("breaker opened" in said for said in healed.watch.said())
     assert len(repairs(healed)) - known <= 24, "nothing was thrashed"
