@@ -169,7 +169,11 @@ def _sicken(platform, service, _dice):
 
 def _healths(platform):
     """What the engine thinks of the containers."""
-    return {(raw["State"].get("Health") or {}).get("Status") for raw in platform.containers().values()}
+    return {_health(raw) for raw in platform.containers().values()}
+
+
+def _health(raw):
+    return (raw["State"].get("Health") or {}).get("Status")
 
 
 def _hide_the_image(platform, service, _dice):
@@ -213,12 +217,13 @@ def _put_back(platform, after=()):
     with contextlib.suppress(EngineError):
         platform.engine.docker("rm", "--force", f"{platform.name}-foreign")
     if not _fast_path_answers(platform):
-        done = platform.up()
+        said = f"after {[disturb.__name__ for disturb in after]}: {platform.up().stdout}"
         # After a pause the engine calls a container unhealthy until its next check: nothing is sealed until then.
-        assert eventually(lambda: "unhealthy" not in _healths(platform), 60)
-        done = done if _fast_path_answers(platform) else platform.up()
-        names = [disturb.__name__ for disturb in after]
-        assert _fast_path_answers(platform), f"not sealed after {names}: {done.stdout}"
+        if not eventually(lambda: "unhealthy" not in _healths(platform), 60):
+            sick = {name: raw["State"] for name, raw in platform.containers().items() if _health(raw) == "unhealthy"}
+            pytest.fail(f"{said} {sick}")
+        said += "" if _fast_path_answers(platform) else platform.up().stdout
+        assert _fast_path_answers(platform), f"not sealed {said}"
 
 
 def _both_paths_agree(platform, rounds, seed):

@@ -159,7 +159,7 @@ def test_take_over_what_was_started_by_hand(engine, images):
         printed = typed(one, "adopt.md")
         assert ", 0 differ" in printed["autogit adopt"]
         assert "Nothing to do" in printed["autogit up"]
-        assert ", 1 differ\n  autogit up would change container/grafana: update (state)" in printed["autogit adopt"]
+        assert ", 1 differ\n  autogit up would update container/grafana (state)" in printed["autogit adopt"]
         assert "stand-in for grafana" in one.get("grafana", "/").text
 
 
