@@ -164,7 +164,7 @@ def _know_by_another_name(platform, service, dice):
 def _sicken(platform, service, _dice):
     chosen = service if service in ("store", "web") else "web"
     faults.make_sick(platform, chosen)
-    eventually(lambda: "unhealthy" in _healths(platform))
+    eventually(lambda: _health(platform.container(chosen)) == "unhealthy")
 
 
 def _healths(platform):
