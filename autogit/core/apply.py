@@ -8,6 +8,7 @@ from dataclasses import replace
 from time import monotonic
 
 from autogit.core.observe import providers_by_kind
+from autogit.core.order import most_awaited_first
 from autogit.core.store import Recorder
 from autogit.errors import ApplyError
 from autogit.model.plan import Action, ApplyResult, Change, Outcome, Plan
@@ -37,15 +38,16 @@ class _Run:
         self.providers = providers
         self.recorder = recorder
         self.on_outcome = on_outcome
-        self.makes = [c for c in plan.pending if c.action is not Action.DELETE]
+        self.makes = most_awaited_first([c for c in plan.pending if c.action is not Action.DELETE])
         self.deletes = [c for c in plan.pending if c.action is Action.DELETE]
         self.tasks: dict[Address, asyncio.Task[bool]] = {}
         self.outcomes: list[Outcome] = []
         self.skipped: list[Address] = []
+        self.saving = asyncio.Lock()
 
     async def run(self) -> ApplyResult:
         async with asyncio.TaskGroup() as group:
-            for change in self.makes:  # in plan order, so that every dependency's task exists already
+            for change in self.makes:  # each after what it depends on, so that every dependency's task exists already
                 self.tasks[change.address] = group.create_task(self._after_dependencies(change))
         for change in self.deletes:
             if self.skipped or any(not o.ok for o in self.outcomes):
@@ -69,7 +71,13 @@ class _Run:
         if outcome is None:
             error = ApplyError(f"{change.address}: its provider reported no outcome")
             outcome = Outcome(change.address, change.action, ok=False, error=error)
-        self.recorder.record(change, outcome)
+        self.recorder.note(change, outcome)
+        await self._save()
         self.outcomes.append(outcome)
         self.on_outcome(outcome)
         return outcome.ok
+
+    async def _save(self) -> None:
+        """Write down what landed: one write serves all that landed during the one before, and holds up nothing else."""
+        async with self.saving:
+            await asyncio.to_thread(self.recorder.flush)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
@@ -54,9 +54,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f". Did you mean {near[0]}?" if near else ""
 
 
-def load_catalogue(roots: Sequence[Path]) -> Catalogue:
+def load_catalogue(roots: Sequence[Path], *, released: Collection[Path] = ()) -> Catalogue:
     """Return the services of all roots; a folder of a later root replaces one of the same name.
 
+    Templates of `released` roots are not parsed here: they were before the release, and are when they are rendered.
     Raises DescriptorError with all faults of all files, and DependencyCycleError.
     """
     folders = {
@@ -71,6 +72,8 @@ def load_catalogue(roots: Sequence[Path]) -> Catalogue:
     known = set(folders)
     for entry in entries.values():
         faults.extend(_entry_faults(entry, known))
+        if entry.folder.parent not in released:
+            faults.extend(_template_faults(entry))
     faults.extend(_clashing_settings(entries.values()))
     faults.extend(_clashing_ports(entries.values()))
     if faults:
@@ -169,7 +172,6 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
     yield from _flag_faults(descriptor, place)
     yield from _route_faults(descriptor, place)
     yield from _container_faults(descriptor, place)
-    yield from _template_faults(entry)
 
 
 def _switches(descriptor: ServiceDescriptor) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache, partial
 
 from autogit.core.context import PASSWORDS_DIR, container_config_dir, container_port, tcp_ports, template_context
 from autogit.core.templating import fill_text
@@ -21,10 +22,11 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
     run = service.descriptor.runs.container
     if run is None:
         return None
-    context = template_context(spec, service)
+    context = cache(partial(template_context, spec, service))  # it tells of every service: only where a text asks
 
     def fill(subject: str, text: str) -> str:
-        return fill_text(f"{service.entry.origin}/service.yml: runs.container {subject}", text, context)
+        place = f"{service.entry.origin}/service.yml: runs.container {subject}"
+        return fill_text(place, text, context()) if "{" in text else text
 
     return ContainerSpec(
         service=service.name,

@@ -42,7 +42,7 @@ def build_spec(
     (an unknown service), PortTakenError, HostTooSmallError and RenderError (a program's arguments).
     """
     _check_wishes(settings, _DESCRIBED)
-    chosen = _chosen_services(settings, catalogue)
+    chosen = chosen_services(settings, catalogue)
     missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
     running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
     notes = list(_size_notes(running, settings, facts))
@@ -113,7 +113,7 @@ def _companions_of(descriptor: ServiceDescriptor, settings: Settings) -> tuple[s
     return run.companions if run and settings.runtime != "embedded" else ()
 
 
-def _chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[CatalogueEntry, tuple[str, ...]]]:
+def chosen_services(settings: Settings, catalogue: Catalogue) -> list[tuple[CatalogueEntry, tuple[str, ...]]]:
     """Return ingress, listed services and what they need, dependencies first; each with who brought it along."""
     needed_by: dict[str, set[str]] = {settings.ingress: set()}
     listed = set(settings.services_enabled)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from autogit import __version__
@@ -157,6 +158,9 @@ class Recorder:
         self.lockfile = lockfile
         self.clock = clock
         self.before = lockfile
+        self._saved = lockfile
+        self._serial = lockfile.serial
+        self._writing = Lock()
 
     def begin(
         self, changes: Iterable[Change], *, ports: Mapping[str, int], engine: Mapping[str, str] | None = None
@@ -179,10 +183,10 @@ class Recorder:
         if entries != self.lockfile.entries:
             self._save(replace(self.lockfile, entries=entries))
 
-    def record(self, change: Change, outcome: Outcome) -> None:
-        """Write down one outcome; a failed change leaves its former entry and its intent."""
+    def note(self, change: Change, outcome: Outcome) -> None:
+        """Keep one outcome in mind, for `flush` to write; a failed change leaves its former entry and its intent."""
         if not outcome.ok:
-            self.put_back(outcome.restored)
+            self._note_former(outcome.restored)
             return
         entries = dict(self.lockfile.entries)
         if change.after is None:
@@ -190,7 +194,15 @@ class Recorder:
         else:
             attributes = {**change.after.attributes, **outcome.attributes}
             entries[change.address] = self._entry(change, attributes, None)
-        self._save(replace(self.lockfile, entries=entries))
+        self.lockfile = replace(self.lockfile, entries=entries)
+
+    def flush(self) -> None:
+        """Write what is in mind, if it is not written; may be called in another thread while more is noted."""
+        with self._writing:
+            wanted = self.lockfile
+            if wanted is not self._saved:
+                self._serial = self.store.save(replace(wanted, serial=self._serial)).serial
+                self._saved = wanted
 
     def finish(self, command: str, result: str, *, settings: Mapping[str, str] | None) -> None:
         """Write down who applied what and how it ended; settings only when everything landed."""
@@ -200,10 +212,14 @@ class Recorder:
 
     def put_back(self, restored: Iterable[Address]) -> None:
         """Record that these were undone: what was true before this run is true again."""
+        self._note_former(restored)
+        self.flush()
+
+    def _note_former(self, restored: Iterable[Address]) -> None:
         former = {a: self.before.entries[a] for a in restored if a in self.before.entries}
         entries = {**self.lockfile.entries, **former}
         if entries != self.lockfile.entries:
-            self._save(replace(self.lockfile, entries=entries))
+            self.lockfile = replace(self.lockfile, entries=entries)
 
     def _entry(self, change: Change, attributes: Mapping[str, Value], known: LockEntry | None) -> LockEntry:
         recorded = {k: v for k, v in attributes.items() if k not in _UNRECORDED}
@@ -215,4 +231,6 @@ class Recorder:
         return self.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _save(self, lockfile: Lockfile) -> None:
-        self.lockfile = self.store.save(lockfile)
+        self.lockfile = lockfile
+        self.flush()
+        self.lockfile = self._saved = replace(lockfile, serial=self._serial, autogit_version=__version__)

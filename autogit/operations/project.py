@@ -12,7 +12,7 @@ from autogit.core.catalogue import Catalogue, load_catalogue
 from autogit.core.paths import templates_root
 from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
-from autogit.core.spec import build_spec, check_supported
+from autogit.core.spec import build_spec, check_supported, chosen_services
 from autogit.core.store import LockfileStore
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
@@ -47,7 +47,8 @@ def input_trees(paths: ProjectPaths) -> tuple[Path, ...]:
 
 def load_project_catalogue(paths: ProjectPaths) -> Catalogue:
     """Return the built-in services with the project's overrides on top. Raises CatalogueError."""
-    return load_catalogue([templates_root() / "services", paths.overrides / "services"])
+    built_in = templates_root() / "services"
+    return load_catalogue([built_in, paths.overrides / "services"], released={built_in})
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,24 @@ class Project:
 
     async def gather_facts(self) -> HostFacts:
         """Look at the host: measures, programs, busy ports, certificates in the store."""
-        from autogit.core.host import gather_host_facts, with_engine  # noqa: PLC0415 - psutil costs 15 ms
+        from autogit.core.host import busy_ports, gather_host_facts, with_engine  # noqa: PLC0415 - psutil costs 15 ms
 
+        engine = await self.runtime.engine(self._image_names())
+        own_ports = engine.own_ports if engine else ()
         facts = gather_host_facts(
             self.paths.state,
             executables=find_programs(self.catalogue),
             certificates=self.certificates.facts(self.context.clock()),
             secret_fingerprints=self.secrets.fingerprints(self.settings.service_secrets),
-            own_pids=self.runtime.own_pids(),
+            ports=busy_ports(self.runtime.own_pids(), own_ports, self._asked_ports()),
         )
-        engine = await self.runtime.engine(self._image_names())
         return with_engine(facts, engine) if engine else facts
+
+    def _asked_ports(self) -> set[int]:
+        """Return every port that the platform would take before it takes one of the pool."""
+        given = (self.settings.http_port, self.settings.https_port, *self.settings.port_overrides.values())
+        preferred = (port.preferred for d in self.catalogue.descriptors for port in d.ports.values())
+        return {port for port in (*given, *preferred, *self.store.load().ports.values()) if port}
 
     def outline(self) -> PlatformSpec:
         """Return the platform as far as it can be told without looking at the host: names, ports, routes."""
@@ -107,8 +115,10 @@ class Project:
         """Return every reference and id that a plan may ask for."""
         entries = [e.attributes for a, e in self.store.load().entries.items() if a.kind == "image"]
         locked = {str(attributes.get(name) or "") for attributes in entries for name in ("reference", "id")}
-        built_in = {d.image for d in self.catalogue.descriptors if d.image and d.runs.container}
-        return (locked | built_in | set(self.settings.image_overrides.values())) - {""}
+        given = self.settings.image_overrides
+        chosen = (entry.descriptor for entry, _ in chosen_services(self.settings, self.catalogue))
+        built_in = {d.image for d in chosen if d.image and d.runs.container and d.service not in given}
+        return (locked | built_in | set(given.values())) - {""}
 
     def _former_settings(self, key: str, value: str) -> Settings:
         values = {name: line.value for name, line in read_env(self.paths.env_file).items()}

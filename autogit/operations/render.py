@@ -58,9 +58,10 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
             executables=find_programs(catalogue),
             certificates=issuer.facts(context.clock()),
             secret_fingerprints=secrets.fingerprints(settings.service_secrets),
+            ports={},
         )
         # The files may be for another host; with secrets they are for this one, and its engine has its say.
-        facts = replace(facts, cpus=engine.cpus if engine else 0, memory_bytes=0, busy_ports={}, engine=engine)
+        facts = replace(facts, cpus=engine.cpus if engine else 0, memory_bytes=0, engine=engine)
         lockfile = lockfile_store(paths).load()
         spec = build_spec(settings, catalogue, facts, lockfile, paths)
         return spec, render(spec, load_literals(paths.overrides / "files")), lockfile

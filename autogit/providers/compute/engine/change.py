@@ -144,11 +144,13 @@ class ContainerChange:
         gap_began = 0.0
         stopped, found = False, bool(candidate)
         try:
-            candidate = candidate or await self._create(image, image_id, known=not self._beside(former))
-            if former is not None and former.runs and not self.payload.beside:
-                stopped, gap_began = True, time.monotonic()
-                await stop(self.engine, former)
-            why = await self._prove(candidate)
+            async with self.engine.starts():
+                candidate = candidate or await self._create(image, image_id, known=not self._beside(former))
+                if former is not None and former.runs and not self.payload.beside:
+                    stopped, gap_began = True, time.monotonic()
+                    await stop(self.engine, former)
+                await self.engine.call(lambda api: api.start(candidate))
+            why = await self._await(candidate)
             failure = self._failure(why, await self._tail(candidate)) if why else None
         except AutogitError as exc:
             failure = self._failure(f"could not be started: {_reason(exc)}", await self._tail(candidate), exc)
@@ -178,10 +180,6 @@ class ContainerChange:
             await remove(self.engine, container_id)
             raise
         return container_id
-
-    async def _prove(self, container_id: str) -> str:
-        await self.engine.call(lambda api: api.start(container_id))
-        return await self._await(container_id)
 
     async def _await(self, container_id: str) -> str:
         return await await_ready(self.engine, container_id, self.payload.ready_timeout_seconds, self.report)
@@ -239,15 +237,16 @@ class ContainerChange:
         """Start, restart, or continue one that need not read its files again; return why it is not ready, and what."""
         grace = self.payload.container.stop_grace_seconds
         try:
-            if container.status == "paused" and not reads:
-                await self.engine.call(lambda api: api.unpause(container.id))
-                detail = "continued"
-            elif container.runs:
-                await self.engine.call(lambda api: api.restart(container.id, grace))
-                detail = "restarted"
-            else:
-                await self.engine.call(lambda api: api.start(container.id))
-                detail = "started"
+            async with self.engine.starts():
+                if container.status == "paused" and not reads:
+                    await self.engine.call(lambda api: api.unpause(container.id))
+                    detail = "continued"
+                elif container.runs:
+                    await self.engine.call(lambda api: api.restart(container.id, grace))
+                    detail = "restarted"
+                else:
+                    await self.engine.call(lambda api: api.start(container.id))
+                    detail = "started"
         except RejectedError:
             # A network, a mount or the container itself is gone, or a killed engine left half of it: a new one works.
             return _REPLACE, ""

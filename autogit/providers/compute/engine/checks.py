@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autogit.errors import Fault, NotReadyError
 from autogit.model.container import ImageSpec
+from autogit.model.host import ImageFacts
 from autogit.model.plan import Action, Change
 from autogit.model.spec import ContainerPayload
 from autogit.providers.compute import api_image
-from autogit.providers.compute.engine import registry
+from autogit.providers.compute.engine import images, registry
 from autogit.providers.compute.engine.body import WORKING_DIR
 from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.facts import ARCHITECTURES, has_gpus
-from autogit.providers.compute.engine.observe import image_facts, ours, same_place
+from autogit.providers.compute.engine.observe import ours, same_place
 
 READY_SECONDS = 300.0
 LOG_LINES = 20
 _GIB = 1024**3
+_WITH_IMAGE = frozenset({"image", "container"})
 
 
 def not_ready(service: str, why: str, lines: Sequence[str]) -> NotReadyError:
@@ -28,91 +31,112 @@ def not_ready(service: str, why: str, lines: Sequence[str]) -> NotReadyError:
     return NotReadyError(f"{service} {why}", hint=f"autogit logs {service}", context=lines)
 
 
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What is on the engine already, each kind asked for once: others' names, containers' labels, images at hand."""
+
+    info: Mapping[str, Any]
+    foreign: frozenset[tuple[str, str]]
+    containers: Mapping[str, Mapping[str, str]]
+    images: Mapping[str, ImageFacts]
+
+    @property
+    def machine(self) -> str:
+        """The engine's architecture in the words of image manifests."""
+        machine = str(self.info.get("Architecture") or "")
+        return ARCHITECTURES.get(machine, machine)
+
+
 async def find_obstacles(engine: Engine, changes: Sequence[Change]) -> Sequence[Fault]:
     """Return a fault for each change that cannot go well."""
     makes = [change for change in changes if change.after is not None]
     if not makes:
         return ()
-    info = await engine.call(lambda api: api.info())
-    checks = {"image": _image, "network": _network, "volume": _volume, "container": _container}
+    present = await _look(engine, makes)
+    checks = {"image": _image, "network": _named, "volume": _named, "container": _container}
     found = await asyncio.gather(
-        *(checks[change.address.kind](engine, change, info) for change in makes if change.address.kind in checks)
+        *(checks[change.address.kind](engine, change, present) for change in makes if change.address.kind in checks)
     )
     return [fault for faults in found for fault in faults]
 
 
-async def _image(engine: Engine, change: Change, info: Any) -> list[Fault]:
+async def _look(engine: Engine, makes: Sequence[Change]) -> _Present:
+    kinds = {change.address.kind for change in makes}
+    payloads = [(change.address.kind, change.after.payload) for change in makes if change.after]
+    specs = [payload.image if kind == "container" else payload for kind, payload in payloads if kind in _WITH_IMAGE]
+
+    async def rows(kind: str, ask: Callable[[Any], Any]) -> Sequence[Mapping[str, Any]]:
+        return await engine.call(ask) or () if kind in kinds else ()
+
+    info, networks, volumes, containers, known = await asyncio.gather(
+        engine.call(lambda api: api.info()),
+        rows("network", lambda api: api.networks()),
+        rows("volume", lambda api: api.volumes()["Volumes"]),
+        rows("container", lambda api: api.containers(all=True)),
+        images.look_up(engine, (spec.id or spec.reference for spec in specs)),
+    )
+    named = (*(("network", row) for row in networks), *(("volume", row) for row in volumes))
+    return _Present(
+        info,
+        frozenset((kind, str(row["Name"])) for kind, row in named if not ours(row.get("Labels"))),
+        {str(name).lstrip("/"): row.get("Labels") or {} for row in containers for name in row.get("Names") or ()},
+        known,
+    )
+
+
+async def _image(engine: Engine, change: Change, present: _Present) -> list[Fault]:
     image = change.after.payload if change.after else None
-    if image is None:
+    if image is None or (image.id or image.reference) in present.images:
         return []
     place, reference = str(change.address), image.reference
-    if await engine.find(lambda api: api.inspect_image(image.id or reference)) is not None:
-        return []
     if image.local:
         why = api_image.can_build()
         return [Fault(place, reference, f"cannot be built: {why}")] if why else []
-    why = await registry.why_not_pulled(engine, image, _machine(info))
+    why = await registry.why_not_pulled(engine, image, present.machine)
     if not why:
         return []
     held = f" (the lockfile holds {image.id[:19]})" if image.id else ""
     return [Fault(place, reference, f"is not here{held} and cannot be pulled: {why}")]
 
 
-async def _network(engine: Engine, change: Change, _info: Any) -> list[Fault]:
-    if change.action is not Action.CREATE or change.after is None:
-        return []
-    name = str(change.after.attributes["name"])
-    rows = await engine.call(lambda api: api.networks(names=[name]))
-    foreign = [row for row in rows if row.get("Name") == name and not ours(row.get("Labels"))]
-    return [_taken(change, "network", name)] if foreign else []
+async def _named(_engine: Engine, change: Change, present: _Present) -> list[Fault]:
+    kind, name = change.address.kind, str(change.after.attributes["name"]) if change.after else ""
+    taken = change.action is Action.CREATE and (kind, name) in present.foreign
+    return [_taken(change, kind, name)] if taken else []
 
 
-async def _volume(engine: Engine, change: Change, _info: Any) -> list[Fault]:
-    if change.action is not Action.CREATE or change.after is None:
-        return []
-    name = str(change.after.attributes["name"])
-    raw = await engine.find(lambda api: api.inspect_volume(name))
-    return [_taken(change, "volume", name)] if raw is not None and not ours(raw.get("Labels")) else []
-
-
-async def _container(engine: Engine, change: Change, info: Any) -> list[Fault]:
+async def _container(_engine: Engine, change: Change, present: _Present) -> list[Fault]:
     if change.after is None:
         return []
     payload: ContainerPayload = change.after.payload
     return [
-        *_hardware(change, payload, info),
-        *await _architecture(engine, change, payload.image, info),
-        *await _name(engine, change, payload),
+        *_hardware(change, payload, present.info),
+        *_architecture(change, payload.image, present),
+        *_name(change, payload, present),
     ]
 
 
-async def _architecture(engine: Engine, change: Change, image: ImageSpec, info: Any) -> list[Fault]:
+def _architecture(change: Change, image: ImageSpec, present: _Present) -> Iterator[Fault]:
     """Judge an image that is here; its own address says nothing of it where it is in sync."""
-    known = await engine.find(lambda api: api.inspect_image(image.id or image.reference))
-    made_for = image_facts(known).architecture if known is not None else ""
-    if not made_for or registry.can_run(made_for, _machine(info)):
-        return []
-    return [Fault(str(change.address), image.reference, f"is made for {made_for}, this engine is {_machine(info)}")]
+    known = present.images.get(image.id or image.reference)
+    if known is not None and known.architecture and not registry.can_run(known.architecture, present.machine):
+        words = f"is made for {known.architecture}, this engine is {present.machine}"
+        yield Fault(str(change.address), image.reference, words)
 
 
-def _machine(info: Any) -> str:
-    machine = str(info.get("Architecture") or "")
-    return ARCHITECTURES.get(machine, machine)
-
-
-async def _name(engine: Engine, change: Change, payload: ContainerPayload) -> list[Fault]:
+def _name(change: Change, payload: ContainerPayload, present: _Present) -> Iterator[Fault]:
     name = str(change.after.attributes["name"]) if change.after else ""
-    raw = await engine.find(lambda api: api.inspect_container(name))
-    if raw is None:
-        return []
-    labels = raw["Config"].get("Labels") or {}
+    labels = present.containers.get(name)
+    if labels is None:
+        return
     if not ours(labels):
-        return [_taken(change, "container", name)]
+        yield _taken(change, "container", name)
+        return
     place = str(labels.get(WORKING_DIR) or payload.rendered)
     if same_place(place, payload.rendered) or not Path(place).exists():
-        return []  # a folder that is gone has been moved here
+        return  # a folder that is gone has been moved here
     words = f"belongs to the platform in {place}: end that one, or choose another PROJECT_NAME"
-    return [Fault(str(change.address), f"container {name}", words)]
+    yield Fault(str(change.address), f"container {name}", words)
 
 
 def _hardware(change: Change, payload: ContainerPayload, info: Any) -> Iterable[Fault]:

@@ -28,6 +28,9 @@ _TIMEOUT_SECONDS = 60
 _CONNECTIONS = 32
 _SSH_SESSIONS = 8
 """How much is asked at once by one ssh connection: servers allow ten (sshd_config, MaxSessions), events take one."""
+_STARTS = 8
+"""How many containers are brought up at once: what starts more slowly for that ends no earlier, and an engine that is
+asked for two hundred at once answers none of them within a minute."""
 _LEAST_API = (1, 40)
 """Mounts with propagation, device requests, `init` (Engine API version history)."""
 _NEWEST_API = (1, 51)
@@ -44,6 +47,21 @@ _WRAPPING = re.compile(
 _TAKEN = re.compile(r"(?:Bind for|listen tcp[46]?) (?:0\.0\.0\.0)?(\S+?)(?:: bind| failed)")
 
 
+class Turns:
+    """Lets so many do something at once, in the order in which they came: `async with turns():`."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._free = asyncio.Semaphore(at_once)
+
+    def __call__(self) -> asyncio.Semaphore:
+        """Return what is entered; each event loop has its own."""
+        if self._loop is not asyncio.get_running_loop():
+            self._loop, self._free = asyncio.get_running_loop(), asyncio.Semaphore(self._at_once)
+        return self._free
+
+
 class Engine:
     """One engine, reached when it is first asked; `call` and `find` give a piece of work the SDK's `APIClient`."""
 
@@ -53,6 +71,8 @@ class Engine:
         self._api_version = ""
         self._seats: list[_Seat] = []
         self._lock = threading.Lock()
+        self.starts = Turns(_STARTS)
+        self.network_changes = Turns(1)
 
     @property
     def socket(self) -> Path | None:

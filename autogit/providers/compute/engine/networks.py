@@ -40,16 +40,17 @@ async def drop_network(engine: Engine, name: str) -> str:
 
 
 async def _create(engine: Engine, wish: Mapping[str, Value], labels: Mapping[str, str]) -> str:
-    made: Mapping[str, Any] = await engine.call(
-        lambda api: api.create_network(
-            str(wish["name"]),
-            driver="bridge",
-            internal=bool(wish["internal"]),
-            ipam=_ipam(str(wish["subnet"])),
-            labels=dict(labels),
-            check_duplicate=True,
+    async with engine.network_changes():  # the engine makes one after the other: so in the order they are needed
+        made: Mapping[str, Any] = await engine.call(
+            lambda api: api.create_network(
+                str(wish["name"]),
+                driver="bridge",
+                internal=bool(wish["internal"]),
+                ipam=_ipam(str(wish["subnet"])),
+                labels=dict(labels),
+                check_duplicate=True,
+            )
         )
-    )
     return str(made["Id"])
 
 

@@ -19,6 +19,7 @@ _REPORT_SECONDS = 1.0
 _MOST_RESTARTS = 3
 _CALM_SECONDS = 3.0
 _CHECK_SECONDS = 30.0
+_LONGEST_POLL_SECONDS = 0.1
 _LONGEST_WORD = 90
 _NANOS = 10**9
 
@@ -146,7 +147,7 @@ async def _passes(engine: Engine, container_id: str, command: list[str], limit_s
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.5)
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
     except AutogitError:
         return False  # it ended meanwhile, or has no such program: the next look tells
 
