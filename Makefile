@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 SERVERS := $(CURDIR)/.cache/servers/bin
 WITH_SERVERS := PATH="$(SERVERS):$$PATH"
 
+# Files are shared out among workers; all tests of the Docker Engine, which mostly wait, are one worker's.
+WORKERS := --numprocesses logical --maxprocesses 4 --dist loadgroup
+
 # Branch coverage: the engine's heart 95 %, the rest 85 %.
 COVERAGE_GATE = $(BIN)/coverage report --skip-covered --include='autogit/model/*,autogit/core/*' --fail-under=95 && \
 	$(BIN)/coverage report --skip-covered --omit='autogit/model/*,autogit/core/*' --fail-under=85
@@ -36,7 +39,7 @@ servers: # fetches the real servers that tests start, as far as this machine can
 
 # Order matters: what fails in a second comes before what takes minutes.
 test: setup servers lint type imports docs-check ## run everything that must hold: style, types, layers, reference pages, tests, coverage
-	$(WITH_SERVERS) $(BIN)/pytest --cov --cov-report= $(PYTEST_ARGS)
+	$(WITH_SERVERS) $(BIN)/pytest $(WORKERS) --cov --cov-report= $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),@echo "A part of the tests (PYTEST_ARGS): coverage is not judged.",$(COVERAGE_GATE))
 
 check: test ## the same as test: all that CI runs

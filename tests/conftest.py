@@ -44,13 +44,20 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave the long suites to `make soak`."""
+    """Leave the long suites to `make soak`; where several workers share the tests, a file's stay together."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     if os.environ.get("AUTOGIT_SOAK") == "1":
         return
     skip = pytest.mark.skip(reason="long suite: make soak")
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(skip)
+
+
+def _group(path):
+    """What one worker runs: a file, for its fixtures; all tests of the engine, which is one for the session."""
+    return "engine" if path.parent.name == "docker" else path.stem
 
 
 SERVICE = """\
