@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 SERVERS := $(CURDIR)/.cache/servers/bin
 WITH_SERVERS := PATH="$(SERVERS):$$PATH"
 
-# Files are shared out among workers; all tests of the Docker Engine, which mostly wait, are one worker's.
-WORKERS := --numprocesses logical --maxprocesses 4 --dist loadgroup
+# What each worker runs: tests/conftest.py. The tests of the Docker Engine mostly wait for it.
+WORKERS := --numprocesses logical --maxprocesses 4
 
 # Branch coverage: the engine's heart 95 %, the rest 85 %.
 COVERAGE_GATE = $(BIN)/coverage report --skip-covered --include='autogit/model/*,autogit/core/*' --fail-under=95 && \

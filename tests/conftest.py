@@ -43,21 +43,26 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"{item.nodeid} may not be skipped under CI: {report.longrepr[2]}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where several workers share the tests: a file is one worker's, all that ask for the engine are one worker's."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "engine" if nodeid.startswith("tests/docker/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave the long suites to `make soak`; where several workers share the tests, a file's stay together."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+    """Leave the long suites to `make soak`."""
     if os.environ.get("AUTOGIT_SOAK") == "1":
         return
     skip = pytest.mark.skip(reason="long suite: make soak")
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(skip)
-
-
-def _group(path):
-    """What one worker runs: a file, for its fixtures; all tests of the engine, which is one for the session."""
-    return "engine" if path.parent.name == "docker" else path.stem
 
 
 SERVICE = """\
