@@ -62,6 +62,22 @@ def test_a_platform_comes_up_from_a_file_as_it_was(saved, engine, registry):
         registry.start()
 
 
+def test_another_image_of_the_name_is_pointed_to_and_not_taken(saved, engine, registry, images):
+    saved.run("down")
+    engine.docker("rmi", "--force", image_of_x(saved)["id"])
+    engine.docker("tag", images["loki"], saved.image)
+    registry.stop()
+    try:
+        said = saved.up(expect=2).stderr
+        assert "cannot be pulled: its registry cannot be reached (connection refused). Another image" in said
+        assert "autogit upgrade takes it" in said
+        assert not saved.ids()
+    finally:
+        registry.start()
+        saved.run("images", "load", str(saved.file))
+        saved.up()
+
+
 def test_the_image_that_is_held_to_is_saved_whatever_its_tag_is_by_now(saved, engine, registry):
     held = image_of_x(saved)["id"]
     registry.publish(engine, "x:1.0", "2")

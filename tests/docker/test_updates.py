@@ -307,3 +307,15 @@ def test_a_service_that_is_taken_out_leaves_its_data(live, engine):
         assert f"{live.name}_store-data" in live.volumes()
     live.up()
     assert engine.docker("exec", live.container("store")["Id"], "cat", "/loki/note") == "still\n"
+
+
+def test_an_edit_inside_a_container_is_refused_or_lasts_with_its_volume(live, engine):
+    before = live.container("store")["Id"]
+    engine.docker("exec", before, "sh", "-c", "echo edited >/loki/own.conf")
+    with pytest.raises(EngineError, match=r"Read-only|denied"):
+        engine.docker("exec", before, "sh", "-c", "echo edited >/etc/autogit/store/store.conf")
+    assert "Nothing to do" in live.up().stdout
+    live.run("deploy", "store", "--force-recreate", "--yes")
+    after = live.container("store")["Id"]
+    assert after != before
+    assert engine.docker("exec", after, "cat", "/loki/own.conf") == "edited\n"

@@ -96,7 +96,10 @@ async def _image(engine: Engine, change: Change, present: _Present) -> list[Faul
     if not why:
         return []
     held = f" (the lockfile holds {image.id[:19]})" if image.id else ""
-    return [Fault(place, reference, f"is not here{held} and cannot be pulled: {why}")]
+    way_out = ""
+    if image.id and await engine.find(lambda api: api.inspect_image(reference)) is not None:
+        way_out = ". Another image of this name is here: autogit upgrade takes it"
+    return [Fault(place, reference, f"is not here{held} and cannot be pulled: {why}{way_out}")]
 
 
 async def _named(_engine: Engine, change: Change, present: _Present) -> list[Fault]:
