@@ -119,6 +119,23 @@ class UnavailableError(ProviderError):
     retryable = True
 
 
+class RateLimitedError(UnavailableError):
+    """The backend wants to be asked again later; `retry_after_seconds` is 0 where it did not say when."""
+
+    code = "rate-limited"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderAuthError(ProviderError):
+    """The backend does not take the credentials, or they lack a right."""
+
+    code = "provider-auth"
+
+
 class RejectedError(ProviderError):
     """The backend understood and refused."""
 
