@@ -1,0 +1,111 @@
+"""A provider that asks again: reads are repeated, a write whose answer was lost is looked at before it is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from autogit.errors import RateLimitedError, UnavailableError
+from autogit.model.dns import RecordKey, RecordSet, Zone
+from autogit.providers.dns.base import DNSProvider
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[Any]]
+
+_TRIES = 4
+_PAUSES_SECONDS = (1.0, 3.0, 9.0)
+LONGEST_WAIT_SECONDS = 120.0
+"""What is waited for a backend that says when to come again; longer ones are told to the user."""
+
+
+class PatientDNS(DNSProvider[Any]):
+    """Wraps a provider. Waits as long as the backend says (RFC 9110 section 10.2.3), else 1, 3 and 9 seconds.
+
+    Gives up after four tries, or where the backend asks for more than two minutes, with the last error.
+    """
+
+    provider_name: ClassVar[str] = "patient"
+
+    def __init__(self, provider: DNSProvider[Any], sleep: Sleep = asyncio.sleep) -> None:
+        super().__init__(provider.context, provider.config)
+        self.provider = provider
+        self._sleep = sleep
+        # They are told by instances here: a wrapper is called and can do what its provider is called and can do.
+        self.provider_name = provider.provider_name  # type: ignore[misc]
+        self.capabilities = provider.capabilities  # type: ignore[misc]
+
+    async def list_zones(self) -> Sequence[Zone]:
+        """Ask, and ask again."""
+        return await self._asked(self.provider.list_zones)
+
+    async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
+        """Ask, and ask again."""
+        return await self._asked(partial(self.provider.list_records, zone, keys))
+
+    async def create_record(self, zone: Zone, wanted: RecordSet) -> None:
+        """Create once, however often it takes to be told so."""
+        await self._written(zone, wanted.key, None, wanted, partial(self.provider.create_record, zone, wanted))
+
+    async def update_record(self, zone: Zone, old: RecordSet, wanted: RecordSet) -> None:
+        """Change once."""
+        await self._written(zone, wanted.key, old, wanted, partial(self.provider.update_record, zone, old, wanted))
+
+    async def delete_record(self, zone: Zone, old: RecordSet) -> None:
+        """Delete once."""
+        await self._written(zone, old.key, old, None, partial(self.provider.delete_record, zone, old))
+
+    async def add_txt(self, zone: Zone, name: str, value: str, ttl: int) -> None:
+        """Add a value: harmless to repeat."""
+        await self._asked(partial(self.provider.add_txt, zone, name, value, ttl))
+
+    async def remove_txt(self, zone: Zone, name: str, value: str) -> None:
+        """Remove a value: harmless to repeat."""
+        await self._asked(partial(self.provider.remove_txt, zone, name, value))
+
+    async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T:
+        attempt = 0
+        while True:
+            try:
+                return await ask()
+            except UnavailableError as exc:
+                await self._wait(exc, attempt)
+            attempt += 1
+
+    async def _written(
+        self, zone: Zone, key: RecordKey, old: RecordSet | None, wanted: RecordSet | None, write: Callable[[], Any]
+    ) -> None:
+        attempt = 0
+        while True:
+            try:
+                await write()
+            except UnavailableError as exc:
+                await self._wait(exc, attempt)
+                # A refusal for asking too often was not carried out; for anything else nobody knows.
+                if not isinstance(exc, RateLimitedError) and await self._is_done(zone, key, old, wanted):
+                    return
+            else:
+                return
+            attempt += 1
+
+    async def _is_done(self, zone: Zone, key: RecordKey, old: RecordSet | None, wanted: RecordSet | None) -> bool:
+        """Look whether a write landed. Raises StalePlanError where what is there is neither the old nor the new."""
+        now = next(iter(await self.list_records(zone, [key])), None)
+        if _alike(now, wanted):
+            return True
+        if not _alike(now, old):
+            raise self.changed(key, now)
+        return False
+
+    async def _wait(self, exc: UnavailableError, attempt: int) -> None:
+        if attempt >= _TRIES - 1:
+            raise exc
+        told = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
+        if told > LONGEST_WAIT_SECONDS:
+            raise exc
+        await self._sleep(told or _PAUSES_SECONDS[attempt])
+
+
+def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
+    return one.same_data(other) if one and other else one is other
