@@ -86,7 +86,7 @@ class ContainerChange:
                 await self._move_aside(other)
         if candidate is not None and candidate.name != self.name:
             await self.engine.call(lambda api: api.rename(candidate.id, self.name))
-        return await self._try(candidate.id if candidate else "", former, image, image_id)
+        return await self._try(candidate, former, image, image_id)
 
     async def update(self, change: Change) -> Done:
         """Change a container in place."""
@@ -140,12 +140,15 @@ class ContainerChange:
             aside = f"{former.id[:12]}_{self.name}"
             await self.engine.call(lambda api: api.rename(former.id, aside))
 
-    async def _try(self, candidate: str, former: Found | None, image: str, image_id: str) -> Done:
+    async def _try(self, begun: Found | None, former: Found | None, image: str, image_id: str) -> Done:
         gap_began = 0.0
-        stopped, found = False, bool(candidate)
+        stopped, candidate = False, begun.id if begun else ""
+        known = not self._beside(former)
         try:
             async with self.engine.starts():
-                candidate = candidate or await self._create(image, image_id, known=not self._beside(former))
+                if begun is not None:
+                    await self._complete(begun, known=known)
+                candidate = candidate or await self._create(image, image_id, known=known)
                 if former is not None and former.runs and not self.payload.beside:
                     stopped, gap_began = True, time.monotonic()
                     await stop(self.engine, former)
@@ -154,7 +157,7 @@ class ContainerChange:
             failure = self._failure(why, await self._tail(candidate)) if why else None
         except AutogitError as exc:
             failure = self._failure(f"could not be started: {_reason(exc)}", await self._tail(candidate), exc)
-        if failure is not None and found and former is None:
+        if failure is not None and begun is not None and former is None:
             return Done(container_id=candidate, error=_with(failure, hint=self._log_hint))
         if failure is not None:
             return await self._go_back(candidate, former, failure)
@@ -180,6 +183,16 @@ class ContainerChange:
             await remove(self.engine, container_id)
             raise
         return container_id
+
+    async def _complete(self, begun: Found, *, known: bool) -> None:
+        """Join the networks that a killed update had not come to yet."""
+        if known:
+            await self._connect(begun)
+            return
+        present = begun.raw["NetworkSettings"].get("Networks") or {}
+        for network in sorted(self.payload.container.networks):
+            if object_name(self.payload.project, network) not in present:
+                await self._join(begun.id, network, known=False)
 
     async def _await(self, container_id: str) -> str:
         return await await_ready(self.engine, container_id, self.payload.ready_timeout_seconds, self.report)
