@@ -40,6 +40,10 @@ class PatientDNS(DNSProvider[Any]):
         """Ask, and ask again."""
         return await self._asked(self.provider.list_zones)
 
+    async def find_zone(self, name: str, *, private: bool = False) -> Zone:
+        """Ask the provider: it may choose among zones of one name."""
+        return await self._asked(partial(self.provider.find_zone, name, private=private))
+
     async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
         """Ask, and ask again."""
         return await self._asked(partial(self.provider.list_records, zone, keys))
