@@ -84,9 +84,10 @@ class Capabilities:
 def normal_name(text: str) -> str:
     r"""Return an fqdn in the one form used everywhere: lower-case A-labels (RFC 5890), no trailing dot, `*` unescaped.
 
-    `Büro.Example.ORG.` becomes `xn--bro-hoa.example.org`, `\052.example.org.` becomes `*.example.org`. Raises
-    RejectedError for what is no name of a record: an empty or overlong label, a `*` that is not the leftmost label
-    (RFC 4592 section 2.1.1), more than 253 characters, other signs than letters, digits, `-` and `_`.
+    `Büro.Example.ORG.` becomes `xn--bro-hoa.example.org`, `\042.example.org.` becomes `*.example.org` (escapes are
+    decimal, RFC 1035 section 5.1). Raises RejectedError for what is no name of a record: an empty or overlong label, a
+    `*` that is not the leftmost label (RFC 4592 section 2.1.1), more than 253 characters, other signs than letters,
+    digits, `-` and `_`.
     """
     plain = _ESCAPE.sub(lambda found: chr(int(found[1])), text.strip()).rstrip(".").lower()
     labels = [_a_label(label) for label in plain.split(".")]

@@ -240,37 +240,30 @@ def _connect(config: Route53Config) -> Any:
     key = config.access_key_id.get_secret_value() if config.access_key_id else ""
     secret = config.secret_access_key.get_secret_value() if config.secret_access_key else ""
     if bool(key) != bool(secret):
-        hint = "set both, or neither and let boto3 look where it always does"
-        raise ProviderAuthError(
-            "route53: of ROUTE53_ACCESS_KEY_ID and ROUTE53_SECRET_ACCESS_KEY only one is set", hint=hint
-        )
+        missing = "ROUTE53_SECRET_ACCESS_KEY" if key else "ROUTE53_ACCESS_KEY_ID"
+        raise ProviderAuthError(f"route53: half of the access key is missing: {missing}", hint=f"set {missing}")
     # With AWS_PROFILE in the environment boto3 insists on that profile of its files, whatever keys it is given.
     nothing = (None, None, os.devnull, None)
     alone = {"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing}
     core = _library("botocore.session").Session(session_vars=alone if key else None)
-    return (
-        _library("boto3.session")
-        .Session(botocore_session=core)
-        .client(
-            "route53",
-            region_name=config.region,
-            endpoint_url=config.endpoint_url or None,
-            aws_access_key_id=key or None,
-            aws_secret_access_key=secret or None,
-            config=_library("botocore.config").Config(
-                retries={"total_max_attempts": 1},
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                ignore_configured_endpoint_urls=True,
-            ),
-        )
+    once = _library("botocore.config").Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        ignore_configured_endpoint_urls=True,
     )
+    session = _library("boto3.session").Session(
+        aws_access_key_id=key or None, aws_secret_access_key=secret or None, botocore_session=core
+    )
+    endpoint = config.endpoint_url or None
+    return session.client("route53", region_name=config.region, endpoint_url=endpoint, config=once)
 
 
 def _refusal(exc: Any) -> ProviderError:
     """Return our error for what AWS answered."""
     answer = exc.response.get("ResponseMetadata", {})
-    code, text = exc.response["Error"].get("Code", ""), exc.response["Error"].get("Message", "").strip("[]")
+    # Where an answer has no text, boto3 has None for it.
+    code, text = (exc.response["Error"].get(field) or "" for field in ("Code", "Message"))
     if code in _THROTTLED:
         told = answer.get("HTTPHeaders", {}).get("retry-after", "")
         return RateLimitedError(
@@ -287,28 +280,22 @@ def _refusal(exc: Any) -> ProviderError:
         return MissingError(f"route53: {text}", hint="it was deleted, or ROUTE53_ZONE_ID names another account's")
     if answer.get("HTTPStatusCode", 0) >= _SERVER_ERROR:
         return UnavailableError(f"route53: AWS cannot answer right now ({code})", hint="try again in a minute")
-    return RejectedError(f"route53: AWS refused it: {text} ({code})")
+    return RejectedError(f"route53: AWS refused it: {text.strip('[]')} ({code})")
 
 
 def _breakdown(exc: Exception) -> ProviderError:
     """Return our error for what boto3 could not do by itself."""
     boto, parsers = _library("botocore.exceptions"), _library("botocore.parsers")
     no_answer = (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, parsers.ResponseParserError)
-    no_credentials = (
-        boto.NoCredentialsError,
-        boto.PartialCredentialsError,
-        boto.CredentialRetrievalError,
-        boto.TokenRetrievalError,
-        boto.ProfileNotFound,
-        boto.SSOError,
-    )
+    no_keys = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+    no_login = (boto.LoginError, boto.ProfileNotFound, boto.SSOError, boto.TokenRetrievalError)
     if isinstance(exc, no_answer):
         hint = "check this machine's network, and ROUTE53_ENDPOINT_URL if it is set"
         return UnavailableError(f"route53: AWS does not answer ({type(exc).__name__})", hint=hint)
-    if isinstance(exc, no_credentials):
-        hint = "set ROUTE53_ACCESS_KEY_ID and ROUTE53_SECRET_ACCESS_KEY"
-        return ProviderAuthError(f"route53: no credentials that can be used ({exc})", hint=hint)
-    return RejectedError(f"route53: boto3 refused it: {exc}")
+    if isinstance(exc, no_keys + no_login):
+        hint = "set ROUTE53_ACCESS_KEY_ID and ROUTE53_SECRET_ACCESS_KEY, or mend what boto3 finds in their place"
+        return ProviderAuthError(f"route53: there are no credentials to be used ({type(exc).__name__})", hint=hint)
+    return RejectedError(f"route53: boto3 refused it: {' '.join(str(exc).split())}")
 
 
 def _pages(api: Any, zone: Zone, **start: str) -> Iterable[RawSet]:
@@ -359,11 +346,11 @@ def _name(text: str) -> str:
 
     Others may have put names there that ours cannot be (`my\040printer`): they come back as AWS writes them.
     """
-    plain = _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
+    plain, as_it_is = _OCTAL.sub(lambda found: chr(int(found[1], 8)), text), text.rstrip(".").lower() or "."
     try:
-        return normal_name(plain) if plain.isascii() and "\\" not in plain else text.rstrip(".").lower()
+        return normal_name(plain) if plain.isascii() and "\\" not in plain else as_it_is
     except RejectedError:
-        return text.rstrip(".").lower()
+        return as_it_is
 
 
 def _value(kind: str, text: str) -> str:

@@ -94,6 +94,9 @@ class Aws:
     def fail(self, action, *refusals):
         self.faults[action] = deque(refusals)
 
+    def lose(self, action, *refusals):
+        self.lost[action] = deque(refusals)
+
     def __call__(self, environ, start_response):
         request = Request(environ)
         try:
