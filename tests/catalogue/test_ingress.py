@@ -594,11 +594,10 @@ def _send_in_pieces(ingress, pieces):
     host = ingress.host("app")
     client = http.client.HTTPConnection(host)
     client.sock = ingress.connect(host)
-    client.request("POST", "/g/p.git/git-receive-pack", pieces, {"Host": host}, encode_chunked=True)
-    with client.getresponse() as answer:
-        found = Answer(answer.status, answer.headers, answer.read())
-    client.close()
-    return found
+    with contextlib.closing(client):
+        client.request("POST", "/g/p.git/git-receive-pack", pieces, {"Host": host}, encode_chunked=True)
+        with client.getresponse() as answer:
+            return Answer(answer.status, answer.headers, answer.read())
 
 
 def test_a_websocket_passes_both_ways(ingress):
@@ -922,16 +921,29 @@ def test_changed_routes_are_in_force_without_cutting_what_is_under_way(request, 
         def leads_to(path, backend):
             return one.ask("app", path).seen["port"] == backend
 
+        sent = []
+
+        def until(condition):
+            """Keep sending: the idle time of this ingress is a second, however slow the machine is."""
+            deadline = time.monotonic() + 10
+            while True:
+                sent.append(b"x" * 10)
+                yield sent[-1]
+                if condition():
+                    return
+                assert time.monotonic() < deadline, one.log.read_text()
+                time.sleep(0.05)
+
         def pieces():
             before = len(one.reached())
-            yield b"x" * 10
-            _wait(lambda: len(one.reached()) > before, one)  # it is under way, by the old routes
+            yield from until(lambda: len(one.reached()) > before)  # it is under way, by the old routes
             _move(one, "/busy", "/moved")
-            _wait(lambda: leads_to("/moved", "app/small"), one)
-            yield b"y" * 10
+            yield from until(lambda: leads_to("/moved", "app/small"))
+            sent.append(b"y" * 10)
+            yield sent[-1]
 
         assert leads_to("/moved", "app/http")
-        assert _send_in_pieces(one, pieces()).seen["length"] == 20
+        assert _send_in_pieces(one, pieces()).seen["length"] == len(b"".join(sent))
         # An old worker may still take a connection that came before it was told to end.
         _wait(lambda: leads_to("/busy", "app/http"), one)
         assert _complaints(one.log.read_text()) == []
