@@ -70,7 +70,9 @@ class Capabilities:
     """What a provider can hold.
 
     `marks`: keeps an owner's note beside a set. `proxied`: can answer with its own addresses instead. `least_ttl` and
-    `most_ttl` in seconds. `types` are the record types that it takes. `one_ttl`: the whole provider has a single TTL.
+    `most_ttl` in seconds. `types` are the record types that it takes. `one_ttl`: the whole provider has a single TTL,
+    which an instance gives as least and most. `lists`: a zone shows all that is in it, not only what is asked for by
+    name. `by_hand`: a person carries out the writes.
     """
 
     types: frozenset[str] = frozenset({"A", "AAAA", "CAA", "CNAME", "TXT"})
@@ -79,6 +81,8 @@ class Capabilities:
     least_ttl: int = 1
     most_ttl: int = 86400
     one_ttl: bool = False
+    lists: bool = True
+    by_hand: bool = False
 
 
 def normal_name(text: str) -> str:

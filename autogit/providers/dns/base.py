@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from autogit.errors import MissingError, ProviderError, StalePlanError
+from autogit.errors import MissingError, ProviderError, RejectedError, StalePlanError
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, record_set, zone_of
 from autogit.providers.base import HealthStatus, Provider, ProviderContext
 
@@ -43,9 +43,14 @@ class DNSProvider(Provider, Generic[C]):
 
     A write returns when the backend has accepted it and a read shows it; not when every secondary has it. Each method
     tries once: `patience.py` asks again, and reads before it repeats a write whose answer was lost.
+
+    Where sets have marks: `create_record` leaves a set alone whose data is as wanted, whatever its mark (it may be
+    another owner's); `update_record` writes the mark of `wanted` too.
     """
 
     provider_type: ClassVar[str] = "dns"
+    twins_hint: ClassVar[str] = ""
+    """What helps where two zones of one name are there: the setting that chooses one."""
     capabilities: ClassVar[Capabilities] = Capabilities()
     Config: ClassVar[type[DNSConfig]] = DNSConfig
 
@@ -85,14 +90,33 @@ class DNSProvider(Provider, Generic[C]):
         """Return what is held while a zone is read and then written: one writer of ours a zone."""
         return self._locks.setdefault(zone.id, asyncio.Lock())
 
-    async def find_zone(self, name: str, *, private: bool = False) -> Zone:
-        """Return the zone that a name is in: the longest that holds it. Raises MissingError, RejectedError."""
+    @property
+    def private(self) -> bool:
+        """Whether the zones that are meant are seen by a private network only: `<PROVIDER>_PRIVATE` says so."""
+        return bool(getattr(self.config, "private", False))
+
+    def choose_zone(self, name: str, zones: Collection[Zone]) -> Zone | None:
+        """Return the zone that a name is in, of those that `list_zones` returned: the longest that holds it.
+
+        Raises RejectedError where two of them are the same one but for their ids.
+        """
+        try:
+            return zone_of(name, zones, private=self.private)
+        except RejectedError as exc:
+            raise RejectedError(f"{self.provider_name}: {exc.message}", hint=self.twins_hint) from exc
+
+    async def find_zone(self, name: str) -> Zone:
+        """Return the zone that a name is in. Raises MissingError, RejectedError."""
         zones = await self.list_zones()
-        found = zone_of(name, zones, private=private)
+        found = self.choose_zone(name, zones)
         if found is None:
-            seen = ", ".join(sorted(zone.name for zone in zones)[:5]) or "none at all"
-            raise MissingError(f"{self.provider_name}: no zone for {name}; the credentials show {seen}")
+            raise self.no_zone(name, zones)
         return found
+
+    def no_zone(self, name: str, zones: Collection[Zone]) -> MissingError:
+        """Return the error for a name that is in none of the zones."""
+        seen = ", ".join(sorted(zone.name for zone in zones)[:5]) or "none at all"
+        return MissingError(f"{self.provider_name}: no zone for {name}; the credentials show {seen}")
 
     async def find_record(self, zone: Zone, key: RecordKey) -> RecordSet | None:
         """Return one set as it is now, or None."""

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from autogit.errors import (
     MissingError,
@@ -30,9 +30,10 @@ from autogit.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name, zone_of
+from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name
 from autogit.providers.base import HealthStatus, ProviderContext
-from autogit.providers.dns import manual
+from autogit.providers.dns import dnsmasq_lines
+from autogit.providers.dns.asking import Endpoint, Texts, answered, ask
 from autogit.providers.dns.base import DNSConfig, DNSProvider
 from autogit.providers.host.atomic import write_atomic
 
@@ -43,20 +44,20 @@ _ADMIN_PATHS = ":/usr/local/sbin:/usr/sbin:/sbin"
 _ASK_SECONDS = 1.0
 _COMMAND_SECONDS = _LOCK_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
+
+Command = Annotated[str, AfterValidator(lambda text: shlex.join(shlex.split(text)))]
 _ADDRESSES = frozenset({"A", "AAAA"})
 
 
 class DnsmasqConfig(DNSConfig):
     """Where dnsmasq's files are, how it is restarted and where it answers."""
 
-    zones: manual.Texts = Field((), description="Zones that AutoGit keeps records of, separated by commas")
+    zones: Texts = Field((), description="Zones that AutoGit keeps records of, separated by commas")
     conf_dir: Path = Field(description="Folder that the main configuration reads as conf-dir=FOLDER,*.conf")
     hosts_dir: Path = Field(description="Folder that the main configuration reads as hostsdir=FOLDER")
-    restart_command: manual.Command = Field(
-        "", description="Restarts dnsmasq, without a shell (for wildcards, TXT and CAA)"
-    )
+    restart_command: Command = Field("", description="Restarts dnsmasq, without a shell (for wildcards, TXT and CAA)")
     test_config: Path | None = Field(None, description="Main configuration, to be tested before a restart (optional)")
-    server: manual.Endpoint = Field("127.0.0.1:53", description="Where dnsmasq answers, host:port")
+    server: Endpoint = Field("127.0.0.1:53", description="Where dnsmasq answers, host:port")
     ttl: int = Field(0, ge=0, le=86400, description="TTL of all records: what the main configuration's local-ttl says")
 
 
@@ -120,14 +121,19 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
 
     def __init__(self, context: ProviderContext, config: DnsmasqConfig) -> None:
         super().__init__(context, config)
-        self._zones = [Zone(name, name) for name in dict.fromkeys(map(normal_name, config.zones))]
+        self._zones = [Zone(name, name, self.private) for name in dict.fromkeys(map(normal_name, config.zones))]
         path, proof = config.conf_dir / "autogit-records.conf", RecordKey("conf.autogit.invalid", "AAAA")
-        self._conf = _File(path, "conf-dir={},*.conf", proof, manual.conf_values, manual.conf_lines)
+        self._conf = _File(path, "conf-dir={},*.conf", proof, dnsmasq_lines.conf_values, dnsmasq_lines.conf_lines)
         path, proof = config.hosts_dir / "autogit-records", RecordKey("hosts.autogit.invalid", "AAAA")
-        self._hosts = _File(path, "hostsdir={}", proof, manual.hosts_values, manual.hosts_lines)
+        self._hosts = _File(path, "hostsdir={}", proof, dnsmasq_lines.hosts_values, dnsmasq_lines.hosts_lines)
         types = self.capabilities.types if config.restart_command else _ADDRESSES
         fitting = replace(self.capabilities, types=types, least_ttl=config.ttl, most_ttl=config.ttl)
         self.capabilities = fitting  # type: ignore[misc] # the configuration says what can be held
+
+    @property
+    def private(self) -> bool:
+        """It serves the own network; nobody delegates a domain to it."""
+        return True
 
     async def list_zones(self) -> Sequence[Zone]:
         """Return the zones of the configuration; their names are their ids."""
@@ -138,7 +144,7 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
         if zone not in self._zones:
             raise MissingError(f"dnsmasq: DNSMASQ_ZONES has no zone {zone.name}")
         there = (await asyncio.to_thread(self._look)).there(self.config.ttl)
-        mine = [key for key in sorted(there) if zone_of(key.name, self._zones) == zone]
+        mine = [key for key in sorted(there) if self.choose_zone(key.name, self._zones) == zone]
         return [there[key] for key in mine if keys is None or key in keys]
 
     async def create_record(self, zone: Zone, wanted: RecordSet) -> None:
@@ -171,14 +177,14 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
     def _fit(self, zone: Zone, wanted: RecordSet) -> RecordSet:
         """Return a wish as it can be held. Raises what is in its way, whatever the files hold."""
         key = wanted.key
-        if zone_of(key.name, self._zones) != zone:
+        if self.choose_zone(key.name, self._zones) != zone:
             raise RejectedError(f"dnsmasq: {key} is not in the zone {zone.name}")
         wild = key.name.startswith("*.") and key.type not in _ADDRESSES
         if wild or wanted.proxied or key.type not in type(self).capabilities.types:
             hint = "dnsmasq has A, AAAA, CAA and TXT, wildcards of A and AAAA, and no proxy"
             raise UnsupportedError(f"dnsmasq: {key} cannot be held", hint=hint)
         for value in wanted.values if key.type in _ADDRESSES else ():
-            if manual.addresses_of(value) != [(key.type, value)]:
+            if dnsmasq_lines.addresses_of(value) != [(key.type, value)]:
                 raise RejectedError(f"dnsmasq: {key} cannot be {value!r}: that is not such an address")
         for line in map(_raw, self._file(key).marked(wanted)):
             if len(line) > _LONGEST_LINE_BYTES or min(line) < ord(" "):
@@ -311,10 +317,10 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
     def _answer(self, key: RecordKey) -> tuple[list[str], int]:
         """Return values and TTL. A refusal is an answer: with no server above it, dnsmasq has its own names only."""
         try:
-            answer = manual.ask(self.config.server, key, _ASK_SECONDS)
+            answer = ask(self.config.server, key, _ASK_SECONDS)
         except UnavailableError as exc:
             raise UnavailableError(f"dnsmasq: {exc.message}", hint="is it running? DNSMASQ_SERVER says where") from exc
-        return manual.answered(answer, key), answer.answer[0].ttl if answer.answer else 0
+        return answered(answer, key), answer.answer[0].ttl if answer.answer else 0
 
     def _check_folders(self) -> None:
         for name, folder in (("CONF", self.config.conf_dir), ("HOSTS", self.config.hosts_dir)):

@@ -79,6 +79,7 @@ class GoogleDNS(DNSProvider[GoogleConfig]):
     """The managed zones of one project. A write is one change: exactly the old set out, the new one in, or neither."""
 
     provider_name: ClassVar[str] = "google"
+    twins_hint: ClassVar[str] = "set GOOGLE_ZONE to the name of the right managed zone"
     capabilities: ClassVar[Capabilities] = Capabilities(
         types=frozenset({"A", "AAAA", "CAA", "CNAME", "MX", "NS", "PTR", "SRV", "TXT"})
     )
@@ -92,10 +93,6 @@ class GoogleDNS(DNSProvider[GoogleConfig]):
         call = _Call("managedZones", ("dns.managedZones.list",))
         found = await asyncio.to_thread(self._all, call, "managedZones")
         return self._without_twins([_zone(raw) for raw in found if not _WITHOUT_RECORDS & raw.keys()])
-
-    async def find_zone(self, name: str, *, private: bool = False) -> Zone:
-        """Return the zone that a name is in, among the private ones where GOOGLE_PRIVATE says so."""
-        return await super().find_zone(name, private=private or self.config.private)
 
     async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
         """Return the sets; a routing policy is shown as a set whose only value says so."""

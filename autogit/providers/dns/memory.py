@@ -19,6 +19,7 @@ class MemoryConfig(DNSConfig):
     """Which zones there are."""
 
     zones: tuple[str, ...] = Field((), description="Zones that are there")
+    private: bool = Field(False, description="Whether only the own network sees them")
 
 
 class MemoryDNS(DNSProvider[MemoryConfig]):
@@ -36,7 +37,7 @@ class MemoryDNS(DNSProvider[MemoryConfig]):
 
     async def list_zones(self) -> Sequence[Zone]:
         """Return the zones of the configuration; their names are their ids."""
-        return [Zone(name, name) for name in self._zones]
+        return [Zone(name, name, self.private) for name in self._zones]
 
     async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
         """Return what is kept."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from autogit.errors import RateLimitedError, UnavailableError
 from autogit.model.dns import RecordKey, RecordSet, Zone
+from autogit.providers.base import HealthStatus
 from autogit.providers.dns.base import DNSProvider
 
 T = TypeVar("T")
@@ -40,9 +41,18 @@ class PatientDNS(DNSProvider[Any]):
         """Ask, and ask again."""
         return await self._asked(self.provider.list_zones)
 
-    async def find_zone(self, name: str, *, private: bool = False) -> Zone:
+    @property
+    def private(self) -> bool:
+        """As the provider says."""
+        return self.provider.private
+
+    def choose_zone(self, name: str, zones: Collection[Zone]) -> Zone | None:
         """Ask the provider: it may choose among zones of one name."""
-        return await self._asked(partial(self.provider.find_zone, name, private=private))
+        return self.provider.choose_zone(name, zones)
+
+    async def health(self) -> HealthStatus:
+        """Ask the provider: it may know more to look at."""
+        return await self.provider.health()
 
     async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
         """Ask, and ask again."""
@@ -96,7 +106,8 @@ class PatientDNS(DNSProvider[Any]):
     async def _is_done(self, zone: Zone, key: RecordKey, old: RecordSet | None, wanted: RecordSet | None) -> bool:
         """Look whether a write landed. Raises StalePlanError where what is there is neither the old nor the new."""
         now = next(iter(await self.list_records(zone, [key])), None)
-        if _alike(now, wanted):
+        marks = self.capabilities.marks
+        if _alike(now, wanted, marks=marks):
             return True
         if not _alike(now, old):
             raise self.changed(key, now)
@@ -111,5 +122,7 @@ class PatientDNS(DNSProvider[Any]):
         await self._sleep(told or _PAUSES_SECONDS[attempt])
 
 
-def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
-    return one.same_data(other) if one and other else one is other
+def _alike(one: RecordSet | None, other: RecordSet | None, *, marks: bool = False) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.same_data(other) and (not marks or one.mark == other.mark)

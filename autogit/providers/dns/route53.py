@@ -83,6 +83,7 @@ class Route53DNS(DNSProvider[Route53Config]):
     """Hosted zones of one AWS account."""
 
     provider_name: ClassVar[str] = "route53"
+    twins_hint: ClassVar[str] = "set ROUTE53_ZONE_ID to the id of the right one"
     capabilities: ClassVar[Capabilities] = Capabilities(
         types=frozenset({"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}), least_ttl=0, most_ttl=2147483647
     )
@@ -92,16 +93,6 @@ class Route53DNS(DNSProvider[Route53Config]):
         super().__init__(context, config)
         self._sleep = sleep
         self._client: Any = None
-
-    async def find_zone(self, name: str, *, private: bool = False) -> Zone:
-        """Return the zone that a name is in, of the kind that the settings say."""
-        try:
-            return await super().find_zone(name, private=private or self.config.private)
-        except RejectedError as exc:
-            if exc.message.startswith(self.provider_name):
-                raise
-            hint = "set ROUTE53_ZONE_ID to the id of the right one"
-            raise RejectedError(f"route53: {exc.message}", hint=hint) from exc
 
     async def list_zones(self) -> Sequence[Zone]:
         """Return the hosted zones; of those with the name and kind of the chosen one only that."""

@@ -489,7 +489,6 @@ class TestZones:
         lan = Zone("home-lan", "home.test", private=True)
         assert run(make().list_zones()) == [ZONE, lan]
         assert run(make().find_zone("git.home.test")) == ZONE
-        assert run(make().find_zone("git.home.test", private=True)) == lan
         assert run(make(private=True).find_zone("git.home.test")) == lan
 
     def test_a_wildcard_goes_to_the_private_zone_where_that_is_set(self, google, make):

@@ -18,7 +18,9 @@ from autogit.errors import MissingError, StalePlanError, UnavailableError, Unsup
 from autogit.model.dns import RecordKey, RecordSet, Zone, record_set
 from autogit.model.project import ProjectPaths
 from autogit.providers.base import ProviderContext
-from autogit.providers.dns.manual import ManualConfig, ManualDNS, endpoint, value_of, zone_lines
+from autogit.providers.dns.asking import endpoint
+from autogit.providers.dns.manual import ManualConfig, ManualDNS
+from autogit.providers.dns.presentation import value_of, zone_lines
 from autogit.testing.dns import SETS
 from tests.providers.dns.dnsmasq_server import dnsmasq_server, free_port
 

@@ -391,7 +391,6 @@ def test_a_public_and_a_private_zone_of_one_name_are_two(aws):
         Zone(private, "home.test", private=True),
     ]
     assert run(provider_of(aws).find_zone("git.home.test")).id == public
-    assert run(provider_of(aws).find_zone("git.home.test", private=True)).id == private
     assert run(provider_of(aws, private=True).find_zone("git.home.test")).id == private
 
 
