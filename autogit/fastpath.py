@@ -41,8 +41,11 @@ def try_fast_up(argv: list[str]) -> int | None:
     return 0
 
 
-def sealed_resources(root: str) -> int | None:
-    """Return how many resources are in sync if the seal of the project in `root` still holds, else None."""
+def sealed_resources(root: str, *, here_only: bool = False) -> int | None:
+    """Return how many resources are in sync if the seal of the project in `root` still holds, else None.
+
+    What is kept elsewhere (DNS records) is not sealed: where there is such, only who asks for `here_only` gets one.
+    """
     seal_path = os.path.join(root, ".autogit", "in-sync.json")
     if not os.path.exists(seal_path):
         return None
@@ -53,7 +56,8 @@ def sealed_resources(root: str) -> int | None:
     from autogit.providers.programs import find_program
 
     if (
-        seal["version"] != _version()
+        (seal["elsewhere"] and not here_only)
+        or seal["version"] != _version()
         or seal["python"] != find_program("python")
         or seal["root"] != os.path.realpath(root)
     ):

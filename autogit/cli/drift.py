@@ -28,14 +28,14 @@ def register(app: typer.Typer) -> None:
         from autogit.cli.parsing import parse_addresses
         from autogit.cli.plan_text import plan_lines
         from autogit.cli.up import confirmer, show_up
-        from autogit.operations import platform
+        from autogit.operations import drift as operation
 
         project = context.open_project()
         if adopt:
-            messages = context.perform(platform.adopt(project, parse_addresses(adopt), lock_wait_seconds=lock_wait))
+            messages = context.perform(operation.adopt(project, parse_addresses(adopt), lock_wait_seconds=lock_wait))
             context.output.data({"adopted": list(messages)}, messages)
         if revert:
-            work = platform.revert(
+            work = operation.revert(
                 project,
                 parse_addresses(revert),
                 confirm=confirmer(context, asked=not yes),
@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
             )
             show_up(context, context.perform(work))
         if not adopt and not revert:
-            view = context.perform(platform.drift(project))
+            view = context.perform(operation.drift(project))
             context.output.data(view, plan_lines(view, verbose=context.output.verbose, title="drift"))
             if view.pending:
                 raise typer.Exit(_CHANGES_PENDING)

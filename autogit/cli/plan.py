@@ -20,15 +20,17 @@ def register(app: typer.Typer) -> None:
         context: Context,
         out: Annotated[Path | None, typer.Option(help="Save the plan, for up --plan.")] = None,
         policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
+        here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
         exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,
     ) -> None:
         """Show what up would do, line by line, with reasons."""
         from autogit.cli.parsing import parse_policy, plan_document
         from autogit.cli.plan_text import plan_lines
+        from autogit.operations.platform import UpRequest, save
         from autogit.operations.platform import plan as make_plan
-        from autogit.operations.platform import save
 
-        view = context.perform(make_plan(context.open_project(), parse_policy(policy)))
+        request = UpRequest(policy=parse_policy(policy), here_only=here_only)
+        view = context.perform(make_plan(context.open_project(), request))
         if out:
             save(out, plan_document(view))
         context.output.data(view, plan_lines(view, verbose=context.output.verbose))

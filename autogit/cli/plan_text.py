@@ -36,7 +36,9 @@ def plan_lines(plan: PlanView, *, verbose: bool = False, title: str = "plan") ->
 
 
 def _details(change: ChangeView, *, fields: bool) -> Iterator[str]:
-    if change.action == "hold" and change.drift:
+    if change.action == "hold" and change.foreign:
+        yield f"      left as it is. Make it AutoGit's: autogit up --adopt {change.address}"
+    elif change.action == "hold" and change.drift:
         yield f"      kept as it is. Make it yours: autogit drift --adopt {change.address}"
         yield f"      or put it back:           autogit drift --revert {change.address}"
     if not fields:

@@ -30,6 +30,10 @@ def register(app: typer.Typer) -> None:
         plan: Annotated[Path | None, typer.Option(help="Apply this saved plan and no other.")] = None,
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
         allow_delete: Annotated[list[str] | None, typer.Option(help="Address that may be deleted.")] = None,
+        adopt: Annotated[
+            list[str] | None, typer.Option(help="Address that somebody else made and that becomes AutoGit's.")
+        ] = None,
+        here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
     ) -> None:
         """Bring the platform to what .env asks for."""
         from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file
@@ -42,6 +46,8 @@ def register(app: typer.Typer) -> None:
             lock_wait_seconds=lock_wait,
             allow_delete=frozenset(parse_addresses(allow_delete or ())),
             dry_run=dry_run,
+            adopt=frozenset(parse_addresses(adopt or ())),
+            here_only=here_only,
         )
         ask = confirmer(context, asked=not (yes or plan))
         result = context.perform(bring_up(context.open_project(), request, confirm=ask, on_event=context.on_event))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from autogit.core.templating import file_environment
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import DependencyCycleError, DescriptorError, Fault, UsageError
+from autogit.model.dns import ExtraRecord
 from autogit.model.service import CatalogueEntry, ServiceDescriptor
 from autogit.model.settings import Settings
 
@@ -25,9 +26,10 @@ ROLES = frozenset({"@ingress", "@log-collector"})
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every known service by name, sorted."""
+    """Every known service by name, sorted; `records` are what the user declares for DNS beside the services' names."""
 
     entries: Mapping[str, CatalogueEntry]
+    records: tuple[ExtraRecord, ...] = ()
 
     @property
     def descriptors(self) -> tuple[ServiceDescriptor, ...]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 
 from autogit.core.containers import container_labels, files_read
 from autogit.model.container import ContainerSpec, ImageSpec
+from autogit.model.dns import WantedRecord
 from autogit.model.resource import Address, Resource, Value, digest
 from autogit.model.service import OnChange
 from autogit.model.spec import (
@@ -31,7 +32,22 @@ def desired_resources(spec: PlatformSpec, tree: RenderedTree) -> list[Resource]:
         *_files(spec, tree),
         *(_process(service, spec, tree) for service in spec.running if service.program),
         *(_in_containers(spec, tree) if spec.in_containers else ()),
+        *(_dns_record(record) for record in spec.records),
     ]
+
+
+def _dns_record(wanted: WantedRecord) -> Resource:
+    return Resource(
+        wanted.address,
+        {
+            "provider": wanted.provider,
+            "values": wanted.record.values,
+            "ttl": wanted.record.ttl,
+            "proxied": wanted.record.proxied,
+            "marked": True,
+        },
+        payload=wanted,
+    )
 
 
 def _in_containers(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:

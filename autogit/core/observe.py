@@ -36,6 +36,7 @@ async def observe(providers: Sequence[Reconciler], desired: Sequence[Resource], 
         scope = Scope(
             desired={r.address: r for r in desired if r.address.kind in provider.kinds},
             owned={a: e for a, e in lockfile.entries.items() if a.kind in provider.kinds},
+            owner=lockfile.owner,
         )
         return await provider.observe(scope)
 

@@ -9,16 +9,19 @@ last gave it (the lockfile's entry).
 | yes | equal | any | noop |
 | yes | differs | same as observed, or none and not user-editable | update or replace |
 | yes | differs | differs from observed: somebody else changed it | hold if user-editable, else update: healed |
+| yes | somebody else's | any | hold: a conflict; update where it is adopted by name |
+| no | somebody else's | yes | forget: it is left as it is |
 | no | present | yes | delete; precious kinds are kept |
 | no | absent | yes | forget (a delete that finds nothing) |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from autogit.core.guard import PRECIOUS
 from autogit.core.order import in_dependency_order
+from autogit.errors import Fault
 from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Action, Change, FieldChange, Note, Plan, Policy
 from autogit.model.resource import Address, Resource, digest
@@ -41,11 +44,21 @@ def make_plan(  # noqa: PLR0913 - the three worlds, and what is said about them
     *,
     explain: Explain = no_explanation,
     notes: Iterable[Note] = (),
+    adopt: Collection[Address] = (),
 ) -> Plan:
-    """Return the ordered changes from observed to desired; equal input gives an equal plan."""
+    """Return the ordered changes from observed to desired; equal input gives an equal plan.
+
+    `adopt` names resources that become ours though somebody else made them.
+    """
     ordered = in_dependency_order(desired)
     wanted = {r.address for r in ordered}
-    changes = [_decide(r, state.find(r.address), lockfile.find(r.address), explain) for r in ordered]
+    changes = [
+        _adopted(r, seen)
+        if seen and seen.foreign and r.address in adopt
+        else _decide(r, seen, lockfile.find(r.address), explain)
+        for r in ordered
+        for seen in [state.find(r.address)]
+    ]
     removals = [
         change
         for address in sorted(set(lockfile.entries) - wanted, reverse=True)
@@ -73,6 +86,8 @@ def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, expl
         reason = "removed behind AutoGit's back" if drift else explain(wish.address) or "not there yet"
         return Change(wish.address, Action.CREATE, reason, differences({}, wish.attributes), None, wish, drift=drift)
     fields = differences(seen.attributes, wish.attributes)
+    if seen.foreign:
+        return Change(wish.address, Action.HOLD, f"{seen.foreign}, not AutoGit", fields, seen, wish)
     if not fields:
         return Change(wish.address, Action.NOOP, "in sync", (), seen, wish)
     drift = _drifted(wish, seen, entry)
@@ -83,6 +98,29 @@ def _decide(wish: Resource, seen: Resource | None, entry: LockEntry | None, expl
     action = Action.REPLACE if wish.replace_on & {f.name for f in fields} else Action.UPDATE
     reason = explain(wish.address) or _reason(fields, drift=drift)
     return Change(wish.address, action, reason, fields, seen, wish, drift=drift)
+
+
+def _adopted(wish: Resource, seen: Resource) -> Change:
+    fields = differences(seen.attributes, wish.attributes)
+    return Change(wish.address, Action.UPDATE, f"adopted: {seen.foreign}", fields, seen, wish)
+
+
+def conflicts(plan: Plan) -> list[Fault]:
+    """Return what somebody else made and what is wished for otherwise: it must be adopted, or the wish changed."""
+    return [
+        Fault(str(change.address), f"there {_shown(change.before)},", f"wished {_shown(change.after)}: {change.reason}")
+        for change in plan.held
+        if change.before and change.after and change.before.foreign and set(_names(change)) - {"marked"}
+    ]
+
+
+def _names(change: Change) -> Iterator[str]:
+    yield from (field.name for field in change.fields)
+
+
+def _shown(resource: Resource | None) -> str:
+    values = resource.attributes.get("values") if resource else None
+    return ", ".join(values) if isinstance(values, tuple) else "something else"
 
 
 def _is_another_image(wish: Resource, entry: LockEntry) -> bool:
@@ -123,7 +161,9 @@ def _reason(fields: tuple[FieldChange, ...], *, drift: bool) -> str:
 def _remove(entry: LockEntry, seen: Resource | None, explain: Explain) -> Change | None:
     if entry.address.kind in PRECIOUS:
         return None
-    reason = (explain(entry.address) or "no longer wanted") + (" (already gone)" if seen is None else "")
+    reason = explain(entry.address) or "no longer wanted"
+    if seen is None or seen.foreign:
+        reason += f" (left as it is: {seen.foreign})" if seen else " (already gone)"
     before = seen or Resource(entry.address, entry.attributes)
     return Change(entry.address, Action.DELETE, reason, (), before, None)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from secrets import token_hex
 
 from autogit.core.apply import OnOutcome, apply_plan
 from autogit.core.catalogue import Catalogue
@@ -12,14 +13,15 @@ from autogit.core.desired import desired_resources
 from autogit.core.explain import Rebuild, changed_settings, describe_setting, explainer
 from autogit.core.images import Relock, keep_locks
 from autogit.core.observe import normalise, observe, providers_by_kind
-from autogit.core.plan import make_plan
+from autogit.core.plan import conflicts, make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.spec import build_spec
 from autogit.core.store import LockfileStore, Recorder
 from autogit.errors import Fault, UnsupportedError
+from autogit.model.dns import DNS_RECORD, View, key_of
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
-from autogit.model.plan import ApplyResult, Plan, Policy
+from autogit.model.plan import ApplyResult, Note, Plan, Policy
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Resource
 from autogit.model.settings import Settings
@@ -64,10 +66,16 @@ class Prepared:
     changed_settings: Mapping[str, tuple[str, str]]
 
 
-async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock = keep_locks) -> Prepared:
-    """Read the world and make the plan; changes nothing. `relock` says which images it is held to."""
-    lockfile = engine.store.load()
+async def prepare(
+    engine: Engine, policy: Policy = Policy.SYNC, relock: Relock = keep_locks, adopt: Collection[Address] = ()
+) -> Prepared:
+    """Read the world and make the plan; changes nothing.
+
+    `relock` says which images it is held to, `adopt` names what becomes ours though somebody else made it.
+    """
+    lockfile = _with_owner(engine.store.load(), engine)
     _check_same_runtime(lockfile, engine)
+    _check_same_dns(lockfile, engine)
     facts = await engine.gather_facts()
     literals = load_literals(engine.paths.overrides / "files")
 
@@ -97,7 +105,9 @@ async def prepare(engine: Engine, policy: Policy = Policy.SYNC, relock: Relock =
     if locks is not lockfile:
         causes["another image is asked for"] = partial(wished, engine.settings, facts, lockfile)
     held = _held(lockfile, engine.providers)
-    plan = make_plan(desired, state, held, policy, explain=explainer(desired, causes), notes=spec.notes)
+    notes = (*spec.notes, *_left_alone(lockfile, engine))
+    why = explainer(desired, causes)
+    plan = make_plan(desired, state, held, policy, explain=why, notes=notes, adopt=adopt)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
 
 
@@ -153,6 +163,52 @@ def _check_same_runtime(lockfile: Lockfile, engine: Engine) -> None:
         )
 
 
+def _with_owner(lockfile: Lockfile, engine: Engine) -> Lockfile:
+    """Give the installation a name of its own for what must bear one; it is kept with the first change."""
+    if lockfile.owner or not any(provider.signs for provider in engine.providers):
+        return lockfile
+    return replace(lockfile, owner=f"{engine.settings.project_name}-{token_hex(4)}")
+
+
+def _elsewhere(lockfile: Lockfile, engine: Engine) -> dict[str, list[Address]]:
+    """Return what is recorded in DNS providers that the settings do not name for its view, by provider."""
+    found: dict[str, list[Address]] = {}
+    for address, entry in lockfile.entries.items():
+        if address.kind != DNS_RECORD or not entry.attributes:
+            continue
+        provider = str(entry.attributes.get("provider"))
+        if provider != _chosen(key_of(address)[0], engine.settings):
+            found.setdefault(provider, []).append(address)
+    return found
+
+
+def _check_same_dns(lockfile: Lockfile, engine: Engine) -> None:
+    if DNS_RECORD not in providers_by_kind(engine.providers):
+        return
+    for provider, addresses in _elsewhere(lockfile, engine).items():
+        views = {key_of(address)[0] for address in addresses}
+        moved = [v for v in views if _chosen(v, engine.settings) != "none"]
+        if moved:
+            key = "DNS_PROVIDER" if View.PUBLIC in moved else "DNS_LAN_PROVIDER"
+            raise UnsupportedError(
+                f"{engine.settings.source_of(key)}: {key} is {_chosen(moved[0], engine.settings)} now, and "
+                f"{len(addresses)} records are kept at {provider} still",
+                hint=f"autogit dns forget --all leaves them there as they are; or set {key}={provider} again",
+            )
+
+
+def _chosen(view: View, settings: Settings) -> str:
+    return settings.dns_provider if view is View.PUBLIC else settings.dns_lan_provider
+
+
+def _left_alone(lockfile: Lockfile, engine: Engine) -> Iterator[Note]:
+    """Say which records nobody looks after any more."""
+    for provider, addresses in _elsewhere(lockfile, engine).items():
+        if all(_chosen(key_of(address)[0], engine.settings) == "none" for address in addresses):
+            sentence = f"{len(addresses)} records are kept at {provider}, which the settings name no more"
+            yield Note("warning", "dns", sentence, "autogit dns forget --all leaves them as they are")
+
+
 def engine_record(facts: HostFacts) -> dict[str, str]:
     """Return what the lockfile keeps of the container engine."""
     return {"api": facts.engine.api_version} if facts.engine else {}
@@ -161,6 +217,7 @@ def engine_record(facts: HostFacts) -> dict[str, str]:
 async def find_obstacles(engine: Engine, plan: Plan) -> list[Fault]:
     """Ask each provider what stands in the way of its part of a plan."""
     found: list[Fault] = []
+    found += conflicts(plan)
     for provider in engine.providers:
         part = [change for change in plan.pending if change.address.kind in provider.kinds]
         found += await provider.check(part) if part else ()

@@ -14,9 +14,11 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from autogit.core.provider_settings import provider_faults
 from autogit.errors import Fault, NotInitialisedError, SettingsError
 from autogit.model.service import IMAGE, Scalar, ServiceDescriptor, SettingDescriptor
 from autogit.model.settings import DEFAULT_SERVICES, LONGEST_PASSWORD_BYTES, Settings
+from autogit.providers.registry import find_provider_setting, provider_names, provider_settings
 
 _FILE = "_FILE"
 _FLAGS = {
@@ -30,6 +32,7 @@ _FLAGS = {
     "0": False,
     "": False,
 }
+_MAY_BE_EMPTY = frozenset({"DNS_SSH_NAME"})
 _LEAST_ADDRESSES = 8  # gateway, ingress, the service, and the two that no network gives away
 _HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
 
@@ -131,7 +134,7 @@ class _Builder:
         self.faults = list(faults)
         fields: dict[str, Any] = {
             "port_overrides": {}, "image_overrides": {}, "service_settings": {}, "service_secrets": {},
-            "sources": dict(self.places), "secret_files": (),
+            "provider_settings": {}, "provider_secrets": {}, "sources": dict(self.places), "secret_files": (),
         }  # fmt: skip
         for key, value in values.items():
             self._sort_in(key, value, values, fields)
@@ -145,6 +148,8 @@ class _Builder:
         self._check_services(fields)
         self._check_ports(fields)
         settings = self._validate(fields)
+        if settings is not None:
+            self.faults += provider_faults(settings, self.name)
         if self.faults or settings is None:
             raise _error(self.faults, self.name)
         return settings
@@ -154,16 +159,15 @@ class _Builder:
 
     def _sort_in(self, key: str, value: str, values: Mapping[str, str], fields: dict[str, Any]) -> None:
         base = key.removesuffix(_FILE)
-        if key.endswith(_FILE) and base in self.secrets:
+        if key.endswith(_FILE) and (base in self.secrets or self._is_providers_secret(base)):
             if values.get(base):
                 self._fault(key, f"{base} is given too: keep one of them")
             elif value:
                 fields["secret_files"] = (*fields["secret_files"], str((self.env_dir / value).absolute()))
                 self._put(base, self._read_secret(key, value), fields)
-        elif not value and (key in self.own or key in self.service_settings):
-            return  # an empty value is an unset one
-        elif key in self.own or key in self.service_settings:
-            self._put(key, value, fields)
+        elif self._is_known(key):
+            if value or key in _MAY_BE_EMPTY:  # an empty value is an unset one
+                self._put(key, value, fields)
         elif key in self.port_keys:
             self._put_port(key, value, fields)
         elif key in self.image_keys:
@@ -173,9 +177,18 @@ class _Builder:
         else:
             self._fault(key, f"unknown setting{self._nearest(key)}")
 
+    def _is_known(self, key: str) -> bool:
+        return key in self.own or key in self.service_settings or find_provider_setting("dns", key) is not None
+
+    def _is_providers_secret(self, key: str) -> bool:
+        setting = find_provider_setting("dns", key)
+        return setting is not None and setting.secret
+
     def _put(self, key: str, value: str, fields: dict[str, Any]) -> None:
         if key in self.own:
             fields[self.own[key]] = value
+        elif key not in self.service_settings:
+            fields["provider_secrets" if self._is_providers_secret(key) else "provider_settings"][key] = value
         elif self.service_settings[key].secret:
             fields["service_secrets"][key] = value
         else:
@@ -202,6 +215,7 @@ class _Builder:
 
     def _nearest(self, key: str) -> str:
         known = [*self.own, *self.service_settings, *self.port_keys, *self.image_keys]
+        known += [s.key for name in provider_names("dns") for s in provider_settings("dns", name)]
         known += [f"{name}{_FILE}" for name in self.secrets]
         near = get_close_matches(key.upper(), known, n=1)
         return f". Did you mean {near[0]}?" if near else ""
@@ -276,6 +290,12 @@ class _Builder:
         return None
 
 
+_SENTENCES = {
+    "bool_parsing": "must be true or false",
+    "string_pattern_mismatch": "must be lower-case letters, digits and hyphens, beginning with a letter, at most 31",
+}
+
+
 def typed_value(setting: SettingDescriptor, text: str) -> Scalar:
     """Return a setting's value in its type. Raises ValueError with a sentence."""
     if setting.type == "flag":
@@ -312,10 +332,10 @@ def _sentence(error: Any) -> str:
                 if "port" in name
                 else "must be a whole number from 1 to 86400"
             )
-        case "string_pattern_mismatch":
-            return "must be lower-case letters, digits and hyphens, beginning with a letter, at most 31"
-        case _:
-            return "has a value that does not fit"
+        case "string_pattern_mismatch" if error["loc"][0] == "dns_ssh_name":
+            return "must be one part of a name: lower-case letters, digits and hyphens"
+        case kind:
+            return _SENTENCES.get(kind, "has a value that does not fit")
 
 
 def _port_keys(descriptors: Iterable[ServiceDescriptor]) -> Iterator[tuple[str, str]]:

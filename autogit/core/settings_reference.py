@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from autogit.model.service import ServiceDescriptor, SettingDescriptor
 from autogit.model.settings import Settings
+from autogit.providers.registry import provider_names, provider_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,12 @@ def known_settings(descriptors: Sequence[ServiceDescriptor]) -> tuple[SettingInf
         for d in descriptors
         for s in d.settings
     ]
-    return (*own, *families, *ports, *services)
+    providers = [
+        SettingInfo(s.key, f"DNS: {name}", s.type_text, s.default, s.description, s.secret)
+        for name in provider_names("dns")
+        for s in provider_settings("dns", name)
+    ]
+    return (*own, *families, *ports, *providers, *services)
 
 
 def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
@@ -77,7 +83,7 @@ def env_example(descriptors: Sequence[ServiceDescriptor]) -> str:
         "# Written by `make docs`.",
     ]
     group = ""
-    for info in sorted(known_settings(descriptors), key=lambda i: _GROUPS.index(i.group)):
+    for info in sorted(known_settings(descriptors), key=lambda i: _groups().index(i.group)):
         if info.group != group:
             group = info.group
             lines += ["", f"## {group}"]
@@ -98,7 +104,7 @@ def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
         "`.env`; environment variables do not count. A secret `KEY` can be given as `KEY_FILE=path` instead (relative",
         "to `.env`).",
     ]
-    for group in _GROUPS:
+    for group in _groups():
         lines += ["", f"## {group}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         for info in known_settings(descriptors):
             if info.group == group:
@@ -110,13 +116,16 @@ def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_GROUPS = ("Platform", "Services", "Ports", "TLS", "DNS", "Settings of services")
+def _groups() -> tuple[str, ...]:
+    providers = (f"DNS: {name}" for name in provider_names("dns"))
+    return ("Platform", "Services", "Ports", "TLS", "DNS", *providers, "Settings of services")
 
 
 def _info(name: str, info: FieldInfo) -> SettingInfo:
     extra: Any = info.json_schema_extra
     value = info.default
     default = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
+    default = default.lower() if isinstance(value, bool) else default
     secret = "SecretStr" in str(info.annotation)
     return SettingInfo(
         name.upper(),
@@ -134,6 +143,8 @@ def _type_text(name: str, info: FieldInfo) -> str:
     choices = _choices(info.annotation)
     if choices:
         return "one of " + ", ".join(choices)
+    if info.annotation is bool:
+        return "true or false"
     known = {
         "base_domain": "domain name",
         "services_enabled": "names",
@@ -144,7 +155,13 @@ def _type_text(name: str, info: FieldInfo) -> str:
         "bind_address": "IP address",
         "ingress_ip": "IP address",
         "dns_ttl": "seconds, 1 to 86400",
-        "cloudflare_api_token": "secret",
+        "dns_provider": "name of a provider",
+        "dns_lan_provider": "name of a provider",
+        "dns_caa": "names",
+        "dns_address_sources": "URLs",
+        "ingress_ipv6": "IPv6 address, auto or none",
+        "ingress_lan_ip": "IP address",
+        "ingress_lan_ipv6": "IPv6 address, auto or none",
     }
     return known.get(name, "text")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
+from ipaddress import ip_address
 from pathlib import PurePosixPath
 
 from autogit.core.catalogue import Catalogue
 from autogit.core.containers import build_container, build_networks
 from autogit.core.context import PASSWORDS_DIR
+from autogit.core.dns_records import wanted_records
 from autogit.core.images import build_image, image_notes
 from autogit.core.policy import policy_notes
 from autogit.core.ports import allocate_ports
@@ -17,6 +19,7 @@ from autogit.core.programs import build_program
 from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
 from autogit.errors import DescriptorError, Fault, HostTooSmallError, UnsupportedError
+from autogit.model.dns import WantedRecord
 from autogit.model.host import CertificateFacts, HostFacts
 from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Note
@@ -56,6 +59,8 @@ def build_spec(
         )
         for entry, needed_by in chosen
     )
+    routes = _distinct(sorted(_routes(services, settings), key=lambda r: r.name), services)
+    records = wanted_records(settings, facts.dns_targets, routes, services, catalogue.records)
     spec = PlatformSpec(
         project=settings.project_name,
         paths=paths,
@@ -68,7 +73,8 @@ def build_spec(
         tier=settings.size,
         bind_address=settings.bind_address,
         services=services,
-        routes=_distinct(sorted(_routes(services, settings), key=lambda r: r.name), services),
+        routes=routes,
+        records=records,
         certificate=_certificate(settings, facts, paths),
         ports=ports,
         settings=settings.effective(),
@@ -76,6 +82,7 @@ def build_spec(
             *notes,
             *port_notes,
             *_engine_notes(services, facts),
+            *_dns_notes(settings, records),
             *_availability_notes(services),
             *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
         ),
@@ -205,6 +212,15 @@ def _engine_notes(services: Sequence[ServiceSpec], facts: HostFacts) -> Iterator
     for limit in facts.engine.limits:
         yield Note("warning", "engine", limit, "docs/how-to/exposure.md tells what works where")
     yield from image_notes([s for s in services if not s.unavailable], facts.engine)
+
+
+def _dns_notes(settings: Settings, records: Sequence[WantedRecord]) -> Iterator[Note]:
+    """Say so where names lead to an address that nothing listens on."""
+    own = (f"*.{settings.base_domain}", settings.base_domain)
+    led = {v for r in records if r.record.key.name in own and r.record.key.type == "A" for v in r.record.values}
+    if led and ip_address(settings.bind_address).is_loopback and not all(ip_address(v).is_loopback for v in led):
+        message = f"names lead to {', '.join(sorted(led))}, and the ingress listens on {settings.bind_address} only"
+        yield Note("warning", "dns", message, "set BIND_ADDRESS=0.0.0.0, or have something pass on what comes in")
 
 
 def _docker_socket(settings: Settings) -> str:

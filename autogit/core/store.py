@@ -91,6 +91,7 @@ def dump_lockfile(lockfile: Lockfile) -> str:
         "ports": dict(lockfile.ports),
         "last_apply": dict(lockfile.last_apply),
         **({"engine": dict(lockfile.engine)} if lockfile.engine else {}),
+        **({"owner": lockfile.owner} if lockfile.owner else {}),
         "resources": {str(a): _dump_entry(e) for a, e in sorted(lockfile.entries.items())},
     }
     return json.dumps({**body, "digest": digest(body)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -123,6 +124,7 @@ def _parse_body(body: Mapping[str, Any]) -> Lockfile:
         ports={k: int(v) for k, v in body["ports"].items()},
         last_apply=body["last_apply"],
         engine=body.get("engine", {}),
+        owner=body.get("owner", ""),
         entries={a: _parse_entry(a, e) for text, e in body["resources"].items() for a in [Address.parse(text)]},
     )
 
@@ -195,6 +197,10 @@ class Recorder:
             attributes = {**change.after.attributes, **outcome.attributes}
             entries[change.address] = self._entry(change, attributes, None)
         self.lockfile = replace(self.lockfile, entries=entries)
+
+    def forget(self, address: Address) -> None:
+        """Record that a resource is not ours any more."""
+        self._save(replace(self.lockfile, entries={a: e for a, e in self.lockfile.entries.items() if a != address}))
 
     def flush(self) -> None:
         """Write what is in mind, if it is not written; may be called in another thread while more is noted."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from autogit.errors import RejectedError
+from autogit.model.resource import Address
 
+DNS_RECORD = "dns_record"
+"""The kind of resource that a record set is."""
 _LONGEST_NAME = 253
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _ESCAPE = re.compile(r"\\([0-9]{3})")
@@ -50,6 +54,62 @@ class RecordSet:
 def record_set(name: str, kind: str, ttl: int, values: Iterable[str], *, proxied: bool = False) -> RecordSet:
     """Return a set in normal form: the name as `normal_name` writes it, values sorted, no repeats."""
     return RecordSet(RecordKey(normal_name(name), kind.upper()), ttl, tuple(sorted(set(values))), proxied)
+
+
+class View(StrEnum):
+    """Who sees a record: everybody (`DNS_PROVIDER`), or the own network (`DNS_LAN_PROVIDER`): split horizon."""
+
+    PUBLIC = "public"
+    LAN = "lan"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRecord:
+    """A set that the platform wishes for in one view; `provider` is who keeps it."""
+
+    view: View
+    provider: str
+    record: RecordSet
+
+    @property
+    def address(self) -> Address:
+        """Its resource's address: `dns_record/NAME/TYPE`, of the LAN view `dns_record/lan/NAME/TYPE`."""
+        return address_of(self.view, self.record.key)
+
+
+def address_of(view: View, key: RecordKey) -> Address:
+    """Return the address of a set in a view."""
+    return Address(DNS_RECORD, f"{view}/{key}" if view is View.LAN else str(key))
+
+
+def key_of(address: Address) -> tuple[View, RecordKey]:
+    """Return view and key of an address. Raises ValueError where it is not one of a set."""
+    *view, name, kind = address.name.split("/")
+    if address.kind != DNS_RECORD or view not in ([], [View.LAN]):
+        raise ValueError(f"{address} is not the address of a DNS record: dns_record/NAME/TYPE")
+    return View.LAN if view else View.PUBLIC, RecordKey(name, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What was detected for a view: addresses that names may lead to ("" where none), and why there is none."""
+
+    v4: str = ""
+    v6: str = ""
+    problem_v4: str = ""
+    problem_v6: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraRecord:
+    """A set that the user declares in `overrides/dns.yml`; a `name` without a final dot is below the base domain."""
+
+    name: str
+    type: str
+    values: tuple[str, ...]
+    views: tuple[View, ...] = (View.PUBLIC, View.LAN)
+    ttl: int | None = None
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autogit.model.container import short_repository
+from autogit.model.dns import Targets, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class HostFacts:
     name to its absolute path (absent: not found). `busy_ports` maps a listening TCP port to the process that holds it
     (`nginx (pid 812)`; "" where it cannot be told), ours excluded. `secret_fingerprints` maps a secret's name to the
     keyed digest of the value wanted now (absent: none yet). `engine` is what services run in (None: no containers).
+    `dns_targets` has what was detected for each view of DNS that is kept; a view that is absent has no records.
     """
 
     owner: str = "0:0"
@@ -90,3 +92,4 @@ class HostFacts:
     certificates: Mapping[str, CertificateFacts] = field(default_factory=dict)
     secret_fingerprints: Mapping[str, str] = field(default_factory=dict)
     engine: EngineFacts | None = None
+    dns_targets: Mapping[View, Targets] = field(default_factory=dict)

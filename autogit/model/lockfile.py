@@ -31,7 +31,7 @@ class Lockfile:
 
     `settings` are the effective non-secret settings of the last apply, `ports` the host ports that were chosen
     (`service/port name` -> number), `last_apply` who applied what, when and with which end, `engine` the container
-    engine it was applied to (`api`: the API version agreed on).
+    engine it was applied to (`api`: the API version agreed on), `owner` what marks the things of this installation.
     """
 
     project: str = "autogit"
@@ -42,6 +42,7 @@ class Lockfile:
     entries: Mapping[Address, LockEntry] = field(default_factory=dict)
     last_apply: Mapping[str, str] = field(default_factory=dict)
     engine: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
     def find(self, address: Address) -> LockEntry | None:
         """Return the entry of an address, or None where AutoGit never made it."""

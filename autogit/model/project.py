@@ -93,6 +93,11 @@ class ProjectPaths:
         return self.state / "health.json"
 
     @property
+    def addresses(self) -> Path:
+        """The addresses that were found for DNS names, and since when."""
+        return self.state / "addresses.json"
+
+    @property
     def heartbeats(self) -> Path:
         """One file a scheduled job: when it ran last, and how that ended."""
         return self.state / "heartbeats"

@@ -40,7 +40,8 @@ class Resource:
     asks for; only the desired ones are compared. `payload` is what a provider needs to make the thing and what is
     neither compared nor stored (a file's text, a program). `replace_on` names the attributes whose change needs a
     replacement (stop and start) instead of an update in place. `user_editable` resources are held, not overwritten,
-    when somebody else changed them.
+    when somebody else changed them. `foreign` says whose an observed resource is, where it is not ours: it is left
+    alone until it is adopted by name.
     """
 
     address: Address
@@ -49,6 +50,7 @@ class Resource:
     payload: Any = field(default=None, compare=False, repr=False)
     replace_on: frozenset[str] = frozenset()
     user_editable: bool = False
+    foreign: str = ""
 
     @property
     def spec_hash(self) -> str:

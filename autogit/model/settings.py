@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
@@ -56,6 +56,15 @@ def _address(value: Any) -> str:
         return str(ip_address(str(value)))
     except ValueError as exc:
         raise ValueError("must be an IP address, as in 127.0.0.1 or 192.168.1.170") from exc
+
+
+def _ipv6(value: Any) -> str:
+    if value in ("auto", "none"):
+        return str(value)
+    try:
+        return str(IPv6Address(str(value)))
+    except ValueError as exc:
+        raise ValueError("must be an IPv6 address, auto or none") from exc
 
 
 Port = Annotated[int, Field(ge=1, le=_HIGHEST_PORT)]
@@ -146,8 +155,15 @@ class Settings(BaseSettings):
         description="Address that a public authority may write to",
         json_schema_extra=_group("TLS", "admin@example.org"),
     )
-    dns_provider: Literal["none", "cloudflare", "route53", "google", "rfc2136", "dnsmasq", "manual", "lexicon"] = Field(
-        "none", description="Where DNS records are kept; this version manages none", json_schema_extra=_group("DNS")
+    dns_provider: str = Field(
+        "none",
+        description="Where DNS records are kept that everybody sees: a provider's name, or none",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_lan_provider: str = Field(
+        "none",
+        description="Where the same names are kept for the own network (split horizon): a provider, or none",
+        json_schema_extra=_group("DNS"),
     )
     dns_ttl: int = Field(
         300, ge=1, le=86400, description="Time to live of DNS records, in seconds", json_schema_extra=_group("DNS")
@@ -157,13 +173,58 @@ class Settings(BaseSettings):
         description="Address that DNS names point to. Unset: detected",
         json_schema_extra=_group("DNS", "192.168.1.170"),
     )
-    cloudflare_api_token: SecretStr | None = Field(
-        None, description="Scoped API token (Zone: Read, DNS: Edit)", json_schema_extra=_group("DNS")
+    ingress_ipv6: Annotated[str, BeforeValidator(_ipv6)] = Field(
+        "none",
+        description="IPv6 address that DNS names point to as well; auto: detected; none: names have none",
+        json_schema_extra=_group("DNS"),
+    )
+    ingress_lan_ip: IpAddress | None = Field(
+        None,
+        description="Address that names point to in DNS_LAN_PROVIDER. Unset: this host's on its network",
+        json_schema_extra=_group("DNS", "192.168.1.170"),
+    )
+    ingress_lan_ipv6: Annotated[str, BeforeValidator(_ipv6)] = Field(
+        "none",
+        description="IPv6 address that names point to in DNS_LAN_PROVIDER; auto: detected; none: names have none",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_wildcard: bool = Field(
+        True,
+        description="Whether one wildcard and the domain itself lead here; false: one record for each service",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_ssh_name: str = Field(
+        "ssh",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        description="Name, below the domain, of what is reached by SSH; it is never proxied. Empty: none",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_caa: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Authorities that may sign for the domain (CAA), separated by commas. Empty: no such record",
+        json_schema_extra=_group("DNS", "letsencrypt.org"),
+    )
+    dns_proxied: bool = Field(
+        False,
+        description="Whether names lead to the provider's proxy, where it has one, instead of here",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_allow_private: bool = Field(
+        False,
+        description="Whether addresses of a private network may stand in a zone that everybody sees",
+        json_schema_extra=_group("DNS"),
+    )
+    dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Who is asked for this network's public address, separated by commas. Empty: those built in",
+        json_schema_extra=_group("DNS", "https://ip.example.org"),
     )
     port_overrides: Mapping[str, Port] = Field(default_factory=dict)
     image_overrides: Mapping[str, str] = Field(default_factory=dict)
     service_settings: Mapping[str, str] = Field(default_factory=dict)
     service_secrets: Mapping[str, SecretStr] = Field(default_factory=dict)
+    provider_settings: Mapping[str, str] = Field(default_factory=dict)
+    provider_secrets: Mapping[str, SecretStr] = Field(default_factory=dict)
     sources: Mapping[str, str] = Field(default_factory=dict, repr=False)
     secret_files: tuple[str, ...] = ()
 
@@ -193,6 +254,11 @@ class Settings(BaseSettings):
         low, _, high = self.port_pool.partition("-")
         return int(low), int(high)
 
+    @property
+    def dns_providers(self) -> tuple[str, ...]:
+        """The providers that records are kept in, that of the public view first."""
+        return tuple(dict.fromkeys(name for name in (self.dns_provider, self.dns_lan_provider) if name != "none"))
+
     def source_of(self, key: str) -> str:
         """Return where a key was set: `.env line 5`, or `.env (default)`."""
         return self.sources.get(key, ".env (default)")
@@ -207,13 +273,14 @@ class Settings(BaseSettings):
         plain |= {key: str(port) for key, port in self.port_overrides.items()}
         plain |= {f"IMAGE_{s.upper().replace('-', '_')}": image for s, image in self.image_overrides.items()}
         plain |= self.service_settings
-        plain |= dict.fromkeys(self.service_secrets, MASK)
+        plain |= self.provider_settings
+        plain |= dict.fromkeys((*self.service_secrets, *self.provider_secrets), MASK)
         return dict(sorted(plain.items()))
 
 
 def _text(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, SecretStr):
-        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autogit.model.container import ContainerSpec, ImageSpec, NetworkSpec
+from autogit.model.dns import WantedRecord
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Value
@@ -155,6 +156,7 @@ class PlatformSpec:
     settings: Mapping[str, str]
     notes: tuple[Note, ...] = ()
     networks: tuple[NetworkSpec, ...] = ()
+    records: tuple[WantedRecord, ...] = ()
 
     @property
     def unit_kind(self) -> str:

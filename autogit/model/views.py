@@ -64,6 +64,7 @@ class ChangeView(View):
     detail: str = ""
     fields: tuple[FieldView, ...] = ()
     drift: bool = False
+    foreign: str = ""
     diff: tuple[str, ...] = ()
 
 
@@ -255,6 +256,59 @@ class StatusView(View):
     last_apply: dict[str, str]
     lock_holder: str = ""
     notes: tuple[NoteView, ...] = ()
+
+
+class RecordView(View):
+    """A DNS record set: where it is, what it says, and whose it is ("" where it is AutoGit's)."""
+
+    address: str
+    name: str
+    type: str
+    values: tuple[str, ...]
+    ttl: int
+    proxied: bool = False
+    provider: str
+    zone: str
+    seen_by: str
+    foreign: str = ""
+    wished: bool = True
+
+
+class RecordsView(View):
+    """The records of all views."""
+
+    schema_version: int = 1
+    records: tuple[RecordView, ...]
+
+
+class ZoneTextView(View):
+    """One zone as a zone file has it."""
+
+    schema_version: int = 1
+    zone: str
+    provider: str
+    seen_by: str
+    lines: tuple[str, ...]
+
+
+class AddressView(View):
+    """A public address: what is in force since when, what another look has found, and why one found nothing."""
+
+    name: str
+    value: str
+    before: str = ""
+    since: str = ""
+    candidate: str = ""
+    problem: str = ""
+
+
+class DnsSyncView(View):
+    """What `autogit dns sync` found, and what it changed."""
+
+    schema_version: int = 1
+    addresses: tuple[AddressView, ...]
+    applied: tuple[OutcomeView, ...] = ()
+    problem: str = ""
 
 
 class FindingView(View):

@@ -16,9 +16,9 @@ async def adopt(project: Project, *, lock_wait_seconds: float = 0.0) -> AdoptVie
     What differs is named with its reason: the next `up` would change it.
     """
     async with apply_lock(project.paths.apply_lock, "adopt", wait_seconds=lock_wait_seconds):
-        prepared = await prepare(project.engine)
+        prepared = await prepare(project.engine_here)
         break_seal(project.paths)
-        record_in_sync(project.engine, prepared)
+        record_in_sync(project.engine_here, prepared)
     return AdoptView(
         adopted=tuple(str(c.address) for c in prepared.plan.changes if _is_new(c, prepared)),
         known=sum(1 for c in prepared.plan.changes if c.action is Action.NOOP and not _is_new(c, prepared)),

@@ -73,7 +73,7 @@ async def _project(project: Project) -> AsyncIterator[FindingView]:
 
 
 async def _platform(project: Project) -> list[FindingView]:
-    prepared = await prepare(project.engine)
+    prepared = await prepare(project.engine_here)
     found = [
         FindingView(
             check=note.subject,

@@ -26,7 +26,7 @@ from autogit.providers.compute.base import ImageKeeper
 async def list_images(project: Project) -> tuple[ImageView, ...]:
     """Return the image of each service that runs here, and whether the engine has it."""
     _keeper(project)
-    return _views(await prepare(project.engine))
+    return _views(await prepare(project.engine_here))
 
 
 def _views(prepared: Prepared) -> tuple[ImageView, ...]:
@@ -39,7 +39,7 @@ async def save(project: Project, file: Path, *, on_event: OnEvent = ignore) -> t
     Raises UnavailableError naming each image that the engine does not have.
     """
     keeper = _keeper(project)
-    prepared = await prepare(project.engine)
+    prepared = await prepare(project.engine_here)
     views = _views(prepared)
     absent = [view.reference for view in views if not view.present]
     if absent:
@@ -70,8 +70,8 @@ async def check_upgrade(project: Project, services: Sequence[str]) -> UpgradeVie
     """Return what `upgrade` would do; changes nothing and pulls nothing."""
     keeper = _keeper(project)
     chosen = _chosen(project, services)
-    now = await prepare(project.engine)
-    after = await prepare(project.engine, relock=release(chosen))
+    now = await prepare(project.engine_here)
+    after = await prepare(project.engine_here, relock=release(chosen))
     _check_running(after, services)
     check_upgrades(after.spec, after.lockfile, chosen)
     pairs = [(s, _spec_of(now, s.name)) for s in after.spec.running if s.name in chosen and s.image]
@@ -102,7 +102,7 @@ async def upgrade(
     keeper = _keeper(project)
     chosen = _chosen(project, services)
     async with apply_lock(project.paths.apply_lock, "upgrade", wait_seconds=request.lock_wait_seconds):
-        prepared = await prepare(project.engine, relock=release(chosen))
+        prepared = await prepare(project.engine_here, relock=release(chosen))
         wanted = [s for s in prepared.spec.running if s.name in chosen and s.image and not s.image.local]
         _check_running(prepared, services)
         check_upgrades(prepared.spec, prepared.lockfile, chosen)

@@ -1,4 +1,4 @@
-"""The main job and its neighbours: plan, up, and drift with its two ways out."""
+"""The main job: what `up` would do, and doing it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from autogit.core.compose import COMPOSE_FILE
 from autogit.core.guard import Limits, check_safe
 from autogit.core.images import Relock, check_upgrades, keep_locks, moved_services
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Prepared, carry_out, find_obstacles, prepare, record_in_sync
+from autogit.core.plan import conflicts
+from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
 from autogit.core.verify import Verdict, await_routes
@@ -32,6 +33,7 @@ from autogit.model.resource import Address
 from autogit.model.views import PlanView, UpView
 from autogit.operations import present
 from autogit.operations.audit import write_audit
+from autogit.operations.dns_views import remember
 from autogit.operations.project import Project
 from autogit.operations.seal import break_seal, write_seal
 from autogit.providers.host.atomic import write_atomic
@@ -44,7 +46,8 @@ class UpRequest:
 
     `expected_fingerprint` is that of a reviewed plan: that plan and no other is applied. `relock` says which images are
     held to. `only` names one service: what it needs and itself, nothing else; `anew` makes its unit new even where it
-    is in sync.
+    is in sync. `kinds` are the only kinds of resources that are looked at further (all where empty). `adopt` names what
+    becomes AutoGit's though somebody else made it. `here_only` leaves out what is kept elsewhere, in DNS.
     """
 
     policy: Policy = Policy.SYNC
@@ -56,6 +59,9 @@ class UpRequest:
     relock: Relock = keep_locks
     only: str = ""
     anew: bool = False
+    kinds: frozenset[str] = frozenset()
+    adopt: frozenset[Address] = frozenset()
+    here_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,23 @@ def ignore(_event: Event) -> None:
     """Show nothing."""
 
 
-async def plan(project: Project, policy: Policy = Policy.SYNC) -> PlanView:
+async def plan(project: Project, request: UpRequest = UpRequest()) -> PlanView:
     """Return what `up` would do, and what stands in its way; changes nothing."""
-    prepared = await prepare(project.engine, policy)
-    return await _plan_view(project, prepared, prepared.plan)
+    prepared = await _prepare(project, request)
+    return await _plan_view(project, prepared, _part(prepared, request))
+
+
+async def _prepare(project: Project, request: UpRequest) -> Prepared:
+    prepared = await prepare(_engine(project, request), request.policy, request.relock, request.adopt)
+    unknown = request.adopt - {c.address for c in prepared.plan.changes}
+    if unknown:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise UsageError(f"--adopt {names}: the plan has no such resource", hint="autogit plan shows the addresses")
+    return prepared
+
+
+def _engine(project: Project, request: UpRequest) -> Engine:
+    return project.engine_here if request.here_only else project.engine
 
 
 async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanView:
@@ -107,19 +126,23 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
     PartialApplyError where some of it failed (what landed is recorded, the next `up` goes on from there).
     """
     if request.dry_run:
-        prepared = await prepare(project.engine, request.policy, request.relock)
+        prepared = await _prepare(project, request)
         return UpView(plan=await _plan_view(project, prepared, _part(prepared, request)))
     async with apply_lock(project.paths.apply_lock, request.command, wait_seconds=request.lock_wait_seconds):
-        prepared = await prepare(project.engine, request.policy, request.relock)
-        _check_fingerprint(prepared.plan, request.expected_fingerprint)
-        check_safe(prepared.plan, Limits(allowed=request.allow_delete))
+        prepared = await _prepare(project, request)
         part = _part(prepared, request)
+        _check_fingerprint(part if request.kinds else prepared.plan, request.expected_fingerprint)
+        check_safe(prepared.plan, Limits(allowed=request.allow_delete))
         check_upgrades(prepared.spec, prepared.lockfile, moved_services(part))
-        return await _apply(project, prepared, part, _Caller(request.command, confirm, on_event))
+        caller = Caller(request.command, confirm, on_event, _engine(project, request), local=not request.kinds)
+        return await apply_part(project, prepared, part, caller)
 
 
 def _part(prepared: Prepared, request: UpRequest) -> Plan:
     """Return the whole plan, or that of one service: its unit and whatever that needs but other services' units."""
+    if request.kinds:
+        chosen = tuple(c for c in prepared.plan.changes if c.address.kind in request.kinds)
+        return replace(prepared.plan, changes=chosen, notes=())
     if not request.only:
         return prepared.plan
     kind = prepared.spec.unit_kind
@@ -142,60 +165,30 @@ def save(path: Path, document: str) -> None:
     write_atomic(path.absolute(), document.encode(), 0o600)
 
 
-async def drift(project: Project) -> PlanView:
-    """Return what differs from the last apply, as a plan of those lines alone."""
-    prepared = await prepare(project.engine)
-    return present.plan_view(prepared, _drifted(prepared.plan))
-
-
-async def adopt(project: Project, addresses: Collection[Address], *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Make hand edits the wish: each edited file is copied to overrides/files/, which wins from now on."""
-    async with apply_lock(project.paths.apply_lock, "drift --adopt", wait_seconds=lock_wait_seconds):
-        prepared = await prepare(project.engine)
-        changes = _select(_drifted(prepared.plan), addresses)
-        refused = [c for c in changes if c.action is not Action.HOLD]
-        if refused:
-            names = ", ".join(str(c.address) for c in refused)
-            raise UsageError(
-                f"only an edited file can be adopted, not {names}", hint="autogit drift --revert ADDRESS heals it"
-            )
-        messages = tuple(_copy_to_overrides(project, change) for change in changes)
-        break_seal(project.paths)
-        record_in_sync(project.engine, await prepare(project.engine))
-        return messages
-
-
-async def revert(
-    project: Project,
-    addresses: Collection[Address],
-    *,
-    confirm: Confirm = always,
-    on_event: OnEvent = ignore,
-    lock_wait_seconds: float = 0.0,
-) -> UpView:
-    """Put drifted resources back to what AutoGit last applied or now wishes; touches nothing else."""
-    async with apply_lock(project.paths.apply_lock, "drift --revert", wait_seconds=lock_wait_seconds):
-        prepared = await prepare(project.engine)
-        chosen = _select(_drifted(prepared.plan), addresses)
-        part = replace(prepared.plan, changes=tuple(_released(change) for change in chosen))
-        return await _apply(project, prepared, part, _Caller("drift --revert", confirm, on_event))
-
-
 @dataclass(frozen=True, slots=True)
-class _Caller:
-    """Who asks for a change: the command's name, how to ask back, and where to show what happens."""
+class Caller:
+    """Who asks for a change: the command's name, how to ask back, and where to show what happens.
+
+    `local` says whether routes are asked afterwards: DNS records alone move nothing here.
+    """
 
     command: str
     confirm: Confirm
     on_event: OnEvent
+    engine: Engine
+    local: bool = True
 
 
-async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Caller) -> UpView:
+async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: Caller) -> UpView:
+    """Apply a plan made from `prepared`, the whole or a part of it, and say what became of it.
+
+    The caller holds the apply lock. Raises what `up` raises.
+    """
     started = monotonic()
     view = present.plan_view(prepared, plan)
-    if not plan.pending:
-        return await _nothing_to_change(project, prepared, plan, view)
-    if obstacles := await find_obstacles(project.engine, plan):
+    if not plan.pending and not conflicts(plan):
+        return await _nothing_to_change(project, prepared, plan, caller)
+    if obstacles := await find_obstacles(caller.engine, plan):
         raise BlockedError(
             "nothing was changed: "
             + ("something stands" if len(obstacles) == 1 else f"{len(obstacles)} things stand")
@@ -207,13 +200,15 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
         raise NotConfirmedError("not applied: the question was answered with no")
     break_seal(project.paths)
     project.store.keep_previous()
+    if project.dns:
+        remember(project.dns, project.settings, prepared.facts.dns_targets, project.paths)
     result, problems = await _carry_out(project, prepared, plan, caller)
     if _unproven_images(result):
-        await _name_former_images(project, caller.command)
+        await _name_former_images(caller)
     _raise_failures(project, result, problems)
-    after = await prepare(project.engine, plan.policy)
+    after = await prepare(caller.engine, plan.policy)
     if not after.plan.pending and not after.plan.held:
-        record_in_sync(project.engine, after)
+        record_in_sync(caller.engine, after)
         write_seal(project, after)
     return UpView(
         plan=view,
@@ -225,9 +220,9 @@ async def _apply(project: Project, prepared: Prepared, plan: Plan, caller: _Call
     )
 
 
-async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, view: PlanView) -> UpView:
+async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, caller: Caller) -> UpView:
     """Say so only where every route answers too: an `up` that ended well is a platform that is well."""
-    record_in_sync(project.engine, prepared)
+    record_in_sync(caller.engine, prepared)
     if plan is prepared.plan and not plan.held:
         break_seal(project.paths)
         verdict = await _ask_routes(project, prepared, failed=frozenset())
@@ -238,11 +233,12 @@ async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, v
                 faults=[Fault("route", "probe", problem) for problem in verdict.problems],
             )
         write_seal(project, prepared)
+    view = present.plan_view(prepared, plan)
     return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
 
 
 async def _carry_out(
-    project: Project, prepared: Prepared, plan: Plan, caller: _Caller
+    project: Project, prepared: Prepared, plan: Plan, caller: Caller
 ) -> tuple[ApplyResult, Sequence[str]]:
     total, landed = len(plan.pending), 0
 
@@ -264,14 +260,14 @@ async def _carry_out(
         recorder.put_back(_unproven_images(result))
         missed = [*(o.address for o in result.failed), *result.skipped]
         failed = frozenset(a.name for a in missed if a.kind == prepared.spec.unit_kind)
-        if prepared.spec.ingress in failed:
+        if prepared.spec.ingress in failed or not caller.local:
             return ()
         verdict = await _ask_routes(project, prepared, failed=failed)
         if verdict.certificate:
             _take_certificate_back(project, prepared, result, recorder)
         return verdict.problems
 
-    return await carry_out(project.engine, prepared, plan, on_outcome, caller.command, verify=verify)
+    return await carry_out(caller.engine, prepared, plan, on_outcome, caller.command, verify=verify)
 
 
 def _unproven_images(result: ApplyResult) -> list[Address]:
@@ -280,14 +276,15 @@ def _unproven_images(result: ApplyResult) -> list[Address]:
     return [Address("image", address.name) for address in missed if address.kind == "container"]
 
 
-async def _name_former_images(project: Project, command: str) -> None:
+async def _name_former_images(caller: Caller) -> None:
     """Write the Compose file once more: who failed on an image is held to the former one again, and it says so."""
     with suppress(AutogitError):  # what failed before is what is told
-        prepared = await prepare(project.engine)
+        prepared = await prepare(caller.engine)
         changes = tuple(c for c in prepared.plan.pending if c.address == Address("file", COMPOSE_FILE))
         if changes:
             part = replace(prepared.plan, changes=changes)
-            await carry_out(project.engine, prepared, part, lambda _outcome: None, command, verify=_failed_before)
+            silent = lambda _outcome: None  # noqa: E731 - one word
+            await carry_out(caller.engine, prepared, part, silent, caller.command, verify=_failed_before)
 
 
 async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[str]:
@@ -352,27 +349,3 @@ def _check_fingerprint(plan: Plan, expected: str | None) -> None:
             f"the saved plan {expected} is not the plan of this moment ({plan.fingerprint}): something changed since",
             hint="look again: autogit plan --out FILE",
         )
-
-
-def _drifted(plan: Plan) -> Plan:
-    return replace(plan, changes=tuple(c for c in plan.changes if c.drift), notes=())
-
-
-def _select(plan: Plan, addresses: Collection[Address]) -> list[Change]:
-    missing = sorted(set(addresses) - {c.address for c in plan.changes})
-    if missing:
-        raise UsageError(
-            f"not drifted: {', '.join(map(str, missing))}", hint="autogit drift lists what differs from the last apply"
-        )
-    return [c for c in plan.changes if c.address in addresses]
-
-
-def _released(change: Change) -> Change:
-    return replace(change, action=Action.UPDATE) if change.action is Action.HOLD else change
-
-
-def _copy_to_overrides(project: Project, change: Change) -> str:
-    source = project.paths.rendered / change.address.name
-    target = project.paths.overrides / "files" / change.address.name
-    write_atomic(target, source.read_bytes(), 0o644)
-    return f"{change.address} adopted: {Path('overrides', 'files', change.address.name)} now wins over the template"

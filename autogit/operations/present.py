@@ -10,6 +10,7 @@ from pathlib import Path
 from autogit.core.explain import describe_setting
 from autogit.core.reconcile import Prepared
 from autogit.errors import AutogitError, Fault
+from autogit.model.dns import DNS_RECORD
 from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
 from autogit.model.resource import Value
 from autogit.model.spec import PlatformSpec
@@ -23,14 +24,14 @@ def plan_view(prepared: Prepared, plan: Plan | None = None) -> PlanView:
     """Return the plan as shown: what is in sync is counted, everything else is listed."""
     plan = plan or prepared.plan
     counts = Counter(c.action.value for c in plan.changes)
-    rendered = prepared.spec.paths.rendered
+    rendered, unit = prepared.spec.paths.rendered, prepared.spec.unit_kind
     return PlanView(
         fingerprint=plan.fingerprint,
         policy=plan.policy.value,
         counts={action.value: counts.get(action.value, 0) for action in Action},
         changes=tuple(_change_view(c, plan, rendered) for c in plan.changes if c.action is not Action.NOOP),
         notes=tuple(note_view(n) for n in plan.notes),
-        published_ports=published_ports(prepared.spec),
+        published_ports=published_ports(prepared.spec) if unit in {c.address.kind for c in plan.changes} else {},
         changed_settings=tuple(
             describe_setting(key, before, after) for key, (before, after) in prepared.changed_settings.items()
         ),
@@ -46,6 +47,7 @@ def _change_view(change: Change, plan: Plan, rendered: Path) -> ChangeView:
         detail=_detail(change, plan),
         fields=tuple(_field_view(f) for f in change.fields),
         drift=change.drift,
+        foreign=change.before.foreign if change.before else "",
         diff=tuple(_file_diff(change, rendered)) if change.address.kind == "file" else (),
     )
 
@@ -55,11 +57,27 @@ def _detail(change: Change, plan: Plan) -> str:
     if change.address.kind == "certificate" and change.after:
         wish = change.after.attributes
         return f"{wish['issuer']} authority, {wish['key_type']}, {wish['lifetime_days']} days"
+    if change.address.kind == DNS_RECORD:
+        return _record_detail(change)
     if change.address.kind == "file" and change.action is not Action.HOLD:
         words = {Action.UPDATE: "reload", Action.REPLACE: "restart"}
         touched = [c for c in plan.pending if c.action in words and change.address in c.depends_on]
         return ", ".join(f"-> {words[c.action]} {c.address.name}" for c in touched)
     return ""
+
+
+def _record_detail(change: Change) -> str:
+    """Say where a name leads, and where it led; how long it may be remembered, and who keeps it."""
+    before, after = (r.attributes if r else {} for r in (change.before, change.after))
+    if not after:
+        return f"{_text(before.get('values'))}    {before.get('provider', '')}"
+    values = _text(after["values"])
+    if change.action is Action.HOLD:
+        values = f"there {_text(before.get('values'))}, wished {values}"
+    elif before and before.get("values") != after["values"]:
+        values = f"{_text(before.get('values'))} -> {values}"
+    ttl = "proxied" if after["proxied"] else f"ttl {after['ttl']}"
+    return f"{values}    {after['provider']}, {ttl}"
 
 
 def note_view(note: Note) -> NoteView:

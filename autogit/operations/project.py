@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from autogit.core.catalogue import Catalogue, load_catalogue
+from autogit.core.dns_records import RECORDS_FILE, load_declared
 from autogit.core.paths import templates_root
 from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
@@ -20,8 +21,10 @@ from autogit.model.host import HostFacts
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec
+from autogit.operations.dns_views import find_targets, load_dns
 from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
 from autogit.providers.compute.base import Runtime
+from autogit.providers.dns.records import DNSRecords
 from autogit.providers.host.files import HostFiles, restore_previous
 from autogit.providers.host.secrets import Secrets
 from autogit.providers.programs import find_program
@@ -48,7 +51,8 @@ def input_trees(paths: ProjectPaths) -> tuple[Path, ...]:
 def load_project_catalogue(paths: ProjectPaths) -> Catalogue:
     """Return the built-in services with the project's overrides on top. Raises CatalogueError."""
     built_in = templates_root() / "services"
-    return load_catalogue([built_in, paths.overrides / "services"], released={built_in})
+    services = load_catalogue([built_in, paths.overrides / "services"], released={built_in})
+    return replace(services, records=load_declared(paths.root / RECORDS_FILE))
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,38 @@ class Project:
     files: Reconciler
     inputs: Mapping[str, str]
     ingress_address: str = ""
+    dns: DNSRecords | None = None
 
     @property
     def engine(self) -> Engine:
         """The project as the engine takes it."""
+        here = self.engine_here
+        if self.dns is None:
+            return here
+        return replace(here, providers=(*here.providers, self.dns), gather_facts=self.gather_facts)
+
+    @property
+    def engine_here(self) -> Engine:
+        """The project without what is kept elsewhere, in DNS: that it cannot be reached must not hinder the rest."""
         return Engine(
             paths=self.paths,
             settings=self.settings,
             catalogue=self.catalogue,
             store=self.store,
             providers=(self.secrets, self.certificates, self.files, self.runtime),
-            gather_facts=self.gather_facts,
+            gather_facts=self.gather_facts_here,
             former_settings=self._former_settings,
             clock=self.context.clock,
         )
 
     async def gather_facts(self) -> HostFacts:
+        """Look at the host, and for the addresses that DNS names lead to."""
+        facts = await self.gather_facts_here()
+        return replace(
+            facts, dns_targets=await find_targets(self.settings, self.dns.views if self.dns else {}, self.paths)
+        )
+
+    async def gather_facts_here(self) -> HostFacts:
         """Look at the host: measures, programs, busy ports, certificates in the store."""
         from autogit.core.host import busy_ports, gather_host_facts, with_engine  # noqa: PLC0415 - psutil costs 15 ms
 
@@ -179,4 +199,5 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
         files=HostFiles(context),
         inputs=inputs,
         ingress_address=viewpoint.ingress_address,
+        dns=load_dns(settings, context),
     )

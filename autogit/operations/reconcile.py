@@ -130,8 +130,11 @@ async def _look_and_heal(turn: Turn) -> None:
 
 
 def _engine(project: Project) -> Engine:
-    """Return the engine without its search for causes in `.env`: what healing puts back has none there."""
-    return replace(project.engine, former_settings=lambda _key, _value: project.settings)
+    """Return the engine without its search for causes in `.env`: what healing puts back has none there.
+
+    DNS is left to `autogit dns sync`: that its provider cannot be reached must not keep a service down.
+    """
+    return replace(project.engine_here, former_settings=lambda _key, _value: project.settings)
 
 
 async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:
@@ -156,7 +159,7 @@ async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:
 
 async def _obstacles(turn: Turn, plan: Plan) -> dict[Address, str]:
     """Return what stands in the way of repairs, and of those that need them."""
-    faults = await find_obstacles(turn.project.engine, plan) if plan.pending else []
+    faults = await find_obstacles(turn.project.engine_here, plan) if plan.pending else []
     places = {fault.place: f"{fault.subject} {fault.message}" for fault in faults}
     found: dict[Address, str] = {}
     for change in plan.pending:
@@ -204,7 +207,7 @@ async def _repair(turn: Turn, prepared: Prepared, plan: Plan) -> None:
 
     break_seal(turn.project.paths)
     try:
-        result, _ = await carry_out(turn.project.engine, prepared, plan, on_outcome, COMMAND)
+        result, _ = await carry_out(turn.project.engine_here, prepared, plan, on_outcome, COMMAND)
     except ExceptionGroup as group:
         raise _first(group) from group
     for address in result.skipped:
@@ -248,7 +251,7 @@ def read_healths(paths: ProjectPaths) -> dict[str, ServiceHealth]:
 
 def _is_sealed(paths: ProjectPaths) -> bool:
     try:
-        return sealed_resources(str(paths.root)) is not None
+        return sealed_resources(str(paths.root), here_only=True) is not None
     except (OSError, ValueError, KeyError, TypeError):
         return False  # as for the fast path of `up`
 
@@ -273,13 +276,13 @@ def _views(healths: Mapping[str, ServiceHealth]) -> tuple[HealthView, ...]:
     )
 
 
-def leave_heartbeat(project: Project, result: str) -> None:
-    """Leave a sign of life, where there is a place for it."""
+def leave_heartbeat(project: Project, result: str, job: str = COMMAND) -> None:
+    """Leave a job's sign of life, where there is a place for it."""
     if not project.paths.state.exists():
         return
     row = {"at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"), "result": result}
     with suppress(AutogitError):
-        write_atomic(project.paths.heartbeats / f"{COMMAND}.json", json.dumps(row).encode(), 0o600)
+        write_atomic(project.paths.heartbeats / f"{job}.json", json.dumps(row).encode(), 0o600)
 
 
 def sentence_of(exc: AutogitError | OSError) -> str:

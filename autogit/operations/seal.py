@@ -60,6 +60,7 @@ def _seal(project: Project, prepared: Prepared, units: Mapping[str, Any]) -> dic
     facts = prepared.facts.certificates[prepared.spec.base_domain]
     return {
         "version": __version__,
+        "elsewhere": bool(project.settings.dns_providers),
         "python": find_program("python"),
         "root": str(project.paths.root),
         "sealed_at": time(),

@@ -28,7 +28,7 @@ _SECONDS_A_DAY = 86400
 
 async def status(project: Project) -> StatusView:
     """Return everything `autogit status` says; changes nothing."""
-    prepared = await prepare(project.engine)
+    prepared = await prepare(project.engine_here)
     spec, units = prepared.spec, _units(prepared)
     checks = await _checks(project, spec, running=spec.ingress in units)
     healths = read_healths(project.paths)

@@ -44,10 +44,14 @@ class ProviderContext:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to observe: the desired resources of this provider's kinds and the lockfile's entries of them."""
+    """What to observe: the desired resources of this provider's kinds and the lockfile's entries of them.
+
+    `owner` is what this installation calls itself where what it makes bears its owner's name.
+    """
 
     desired: Mapping[Address, Resource] = field(default_factory=dict)
     owned: Mapping[Address, LockEntry] = field(default_factory=dict)
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Reconciler(Provider):
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    signs: ClassVar[bool] = False
+    """Whether what it makes bears the name of its owner."""
 
     @abstractmethod
     async def observe(self, scope: Scope) -> Sequence[Resource]:

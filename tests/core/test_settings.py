@@ -113,7 +113,7 @@ def test_an_empty_value_is_an_unset_one(workbench):
 def test_a_secret_can_come_from_a_file_beside_env(workbench, tmp_path):
     (tmp_path / "token").write_text("canary-from-file\n")
     found = workbench.settings("CLOUDFLARE_API_TOKEN_FILE=token\nPROMETHEUS_PASSWORD_FILE=token\n")
-    assert found.cloudflare_api_token.get_secret_value() == "canary-from-file"
+    assert found.provider_secrets["CLOUDFLARE_API_TOKEN"].get_secret_value() == "canary-from-file"
     assert found.service_secrets["PROMETHEUS_PASSWORD"].get_secret_value() == "canary-from-file"
     assert found.secret_files == (str(tmp_path / "token"),) * 2
     assert "canary" not in repr(found) + str(found.effective())

@@ -95,6 +95,11 @@ class DNSProvider(Provider, Generic[C]):
         """Whether the zones that are meant are seen by a private network only: `<PROVIDER>_PRIVATE` says so."""
         return bool(getattr(self.config, "private", False))
 
+    @classmethod
+    def may_be_private(cls) -> bool:
+        """Tell whether it can keep zones that a private network sees only."""
+        return "private" in cls.Config.model_fields or cls.private is not DNSProvider.private
+
     def choose_zone(self, name: str, zones: Collection[Zone]) -> Zone | None:
         """Return the zone that a name is in, of those that `list_zones` returned: the longest that holds it.
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from http import HTTPStatus
 from operator import attrgetter
@@ -26,8 +23,10 @@ from autogit.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name
+from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
 from autogit.providers.dns.base import DNSConfig, DNSProvider
+from autogit.providers.dns.presentation import alike, normal_value, shown_name, zone_value
+from autogit.providers.dns.retry_after import wait_seconds
 
 _Record = dict[str, Any]
 """One record as Cloudflare has it."""
@@ -37,7 +36,6 @@ _Call = tuple[str, str]
 _URL = "https://api.cloudflare.com/client/v4"
 _MOST_PAGES = 1000
 _LONGEST_QUOTE = 300
-_STRING_BYTES = 255
 _AUTOMATIC = 1
 """The TTL that Cloudflare chooses, the only one of a proxied record."""
 
@@ -103,7 +101,7 @@ class CloudflareDNS(DNSProvider[CloudflareConfig]):
         found = await asyncio.to_thread(self._all, call, part, per_page=self.zones_per_page)
         if not found:
             raise ProviderAuthError("cloudflare: the token shows no zone at all", hint=_ZONE_HINT)
-        return [Zone(one["id"], _name(one["name"])) for one in found]
+        return [Zone(one["id"], shown_name(one["name"])) for one in found]
 
     async def list_records(self, zone: Zone, keys: Collection[RecordKey] | None = None) -> Sequence[RecordSet]:
         """Return the sets; those of a single name are asked for by it, any others with the whole zone."""
@@ -131,7 +129,7 @@ class CloudflareDNS(DNSProvider[CloudflareConfig]):
             self._check_supported(wanted)
         there = (await self._read(zone, key.name)).get(key, [])
         now = _record_set(key, there) if there else None
-        if not _alike(now, wanted) and not _alike(now, old):
+        if not alike(now, wanted) and not alike(now, old):
             raise self.changed(key, now)
         if now is None and wanted is None:
             return
@@ -143,7 +141,7 @@ class CloudflareDNS(DNSProvider[CloudflareConfig]):
             await asyncio.to_thread(self._write, zone, key, changes)
         except StalePlanError as exc:
             now = await self.find_record(zone, key)
-            if not _alike(now, wanted):
+            if not alike(now, wanted):
                 raise self.changed(key, now) from exc
 
     def _check_supported(self, wanted: RecordSet) -> None:
@@ -162,7 +160,7 @@ class CloudflareDNS(DNSProvider[CloudflareConfig]):
         call, part = (zone.name, "DNS:Read"), attrgetter("dns.records")
         found: dict[RecordKey, list[_Record]] = {}
         for one in await asyncio.to_thread(self._all, call, part, **query):
-            found.setdefault(RecordKey(_name(one["name"]), one["type"].upper()), []).append(one)
+            found.setdefault(RecordKey(shown_name(one["name"]), one["type"].upper()), []).append(one)
         return found
 
     def _write(self, zone: Zone, key: RecordKey, changes: Mapping[str, Sequence[_Record]]) -> None:
@@ -244,7 +242,7 @@ class CloudflareDNS(DNSProvider[CloudflareConfig]):
         status, (codes, said) = answer.status_code, _words(answer)
         said = said.replace(self.config.api_token.get_secret_value(), "(the token)")[:_LONGEST_QUOTE]
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            seconds = _seconds(answer.headers.get("Retry-After", ""), self.context.clock())
+            seconds = wait_seconds(answer.headers.get("Retry-After", ""), self.context.clock())
             return RateLimitedError(f"cloudflare: asked too often: {said}", retry_after_seconds=seconds)
         if not _body(answer):  # the page of a proxy or a firewall, a redirect
             return self._silent(said, "" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _BETWEEN)
@@ -279,16 +277,6 @@ def _words(answer: Any) -> tuple[set[int], str]:
     codes = {one["code"] for one in errors if isinstance(one.get("code"), int)}
     said = ", ".join(f"{one.get('message', '')} ({one.get('code', '?')})" for one in errors)
     return codes, " ".join(said.split()) or f"HTTP status {answer.status_code}"
-
-
-def _seconds(retry_after: str, now: datetime) -> float:
-    """Return the wait that a Retry-After means (RFC 9110 section 10.2.3), 0 where it means none."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def _record_set(key: RecordKey, records: Sequence[_Record]) -> RecordSet:
@@ -331,7 +319,7 @@ def _wire(one: RecordSet, value: str) -> _Record:
     if kind in _PROXIABLE:
         record["proxied"] = one.proxied
     if kind != "CAA":
-        return record | {"content": _strings(value) if kind == "TXT" else value}
+        return record | {"content": zone_value(kind, value) if kind == "TXT" else value}
     parts = re.fullmatch(r'(\d+) (\w+) "(.*)"', value)
     if parts is None:
         raise RejectedError(f"cloudflare: {one.key}: {value!r} is no value of that type")
@@ -341,59 +329,20 @@ def _wire(one: RecordSet, value: str) -> _Record:
 def _value(record: _Record) -> str:
     """Return a record's value in normal form, or as Cloudflare shows it where that is of no form we know."""
     kind, content = record["type"].upper(), str(record.get("content") or "")
-    if kind == "TXT":
-        return _text(content)
-    if kind in {"CNAME", "NS", "PTR"}:
-        return _name(content)
+    if kind not in _FIELDS:
+        return normal_value(kind, content)
     # A mail server's priority is beside its name, in older replies within `data`.
     data = {"priority": record.get("priority"), "target": content} if kind == "MX" else {}
     data |= record.get("data") or {}
     try:
-        if kind == "AAAA":
-            return str(ipaddress.IPv6Address(content))
         return " ".join(_PART.get(part, "{:.0f}".format)(data[part]) for part in _FIELDS[kind].split())
     except (KeyError, TypeError, ValueError):
         return content
 
 
-def _text(content: str) -> str:
-    """Return the text of quoted strings (RFC 1035 section 5.1); what was stored without quotes is the text itself."""
-    if not content.startswith('"'):
-        return content
-    from dns import exception, rdata  # noqa: PLC0415 - 50 ms, for texts only
-
-    try:
-        strings: Iterable[bytes] = rdata.from_text("IN", "TXT", content).strings  # type: ignore[attr-defined]
-    except exception.DNSException:
-        return content
-    return b"".join(strings).decode("utf-8", "backslashreplace")
-
-
-def _strings(text: str) -> str:
-    """Return a text as quoted strings of at most 255 bytes each, which is what Cloudflare makes of a longer one."""
-    from dns import rdataclass, rdatatype  # noqa: PLC0415 - 50 ms, for texts only
-    from dns.rdtypes.ANY.TXT import TXT  # noqa: PLC0415 - the same
-
-    plain = text.encode()
-    cuts = range(0, max(1, len(plain)), _STRING_BYTES)
-    return TXT(rdataclass.IN, rdatatype.TXT, [plain[cut : cut + _STRING_BYTES] for cut in cuts]).to_text()
-
-
-def _name(text: str) -> str:
-    """Return a name in normal form, or what is none of a host (`.`, `a/b.example.org`) without its last dot."""
-    try:
-        return normal_name(text)
-    except RejectedError:
-        return text.rstrip(".").lower() or "."
-
-
 _PART: Mapping[str, Callable[[Any], str]] = {
     "tag": str.lower,
-    "target": _name,
+    "target": shown_name,
     "value": lambda text: '"' + re.sub(r'(["\\])', r"\\\1", text) + '"',
 }
 """How a part of a value is written that is no number."""
-
-
-def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
-    return one.same_data(other) if one and other else one is other

@@ -52,7 +52,9 @@ _ADDRESSES = frozenset({"A", "AAAA"})
 class DnsmasqConfig(DNSConfig):
     """Where dnsmasq's files are, how it is restarted and where it answers."""
 
-    zones: Texts = Field((), description="Zones that AutoGit keeps records of, separated by commas")
+    zones: Texts = Field(
+        (), description="Zones that AutoGit keeps records of, separated by commas. Unset: the base domain"
+    )
     conf_dir: Path = Field(description="Folder that the main configuration reads as conf-dir=FOLDER,*.conf")
     hosts_dir: Path = Field(description="Folder that the main configuration reads as hostsdir=FOLDER")
     restart_command: Command = Field("", description="Restarts dnsmasq, without a shell (for wildcards, TXT and CAA)")

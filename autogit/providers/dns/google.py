@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -27,15 +24,15 @@ from autogit.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name
+from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
 from autogit.providers.dns.base import DNSConfig, DNSProvider
+from autogit.providers.dns.presentation import TEXTS, alike, normal_value, shown_name, text_of, zone_value
+from autogit.providers.dns.retry_after import wait_seconds
 
 _SCOPE = "https://www.googleapis.com/auth/ndev.clouddns.readwrite"
 _MOST_PAGES = 1000
 _MOST_LOOKUPS = 5  # for more sets than these the whole zone is read: one request a hundred sets
 _LONGEST_QUOTE = 300
-_TEXTS = frozenset({"SPF", "TXT"})
-_ENDS_WITH_NAME = frozenset({"ALIAS", "CNAME", "DNAME", "MX", "NS", "PTR", "SRV"})
 _POLICY = "(routing policy: "  # how the only value begins of a set that has a policy instead of values
 # Zones with one of these lead elsewhere; they are often the root's, which is no name for a record.
 _WITHOUT_RECORDS = frozenset({"forwardingConfig", "peeringConfig", "serviceDirectoryConfig"})
@@ -112,7 +109,7 @@ class GoogleDNS(DNSProvider[GoogleConfig]):
         """Take one set out and put the other in, at once."""
         if not old.same_data(wanted):
             await self._swap(zone, wanted.key, old, wanted)
-        elif not _alike(now := await self.find_record(zone, wanted.key), wanted):
+        elif not alike(now := await self.find_record(zone, wanted.key), wanted):
             raise self.changed(wanted.key, now)
 
     async def delete_record(self, zone: Zone, old: RecordSet) -> None:
@@ -127,7 +124,7 @@ class GoogleDNS(DNSProvider[GoogleConfig]):
             await self._change(zone, key, old, wanted)
         except (StalePlanError, MissingError) as exc:
             now = await self.find_record(zone, key)
-            if _alike(now, wanted):
+            if alike(now, wanted):
                 return
             if old is None and now is not None and _has_policy(now):
                 raise _untouchable(now) from exc
@@ -223,7 +220,7 @@ class GoogleDNS(DNSProvider[GoogleConfig]):
         if is_quota and call.body is not None and status != HTTPStatus.TOO_MANY_REQUESTS:
             return RejectedError(f"google: {said}", hint=f"ask Google for more quota for {self.config.project}")
         if is_quota or status == HTTPStatus.TOO_MANY_REQUESTS or _TOO_OFTEN & reasons:
-            seconds = _seconds(answer.headers.get("Retry-After", ""), self.context.clock())
+            seconds = wait_seconds(answer.headers.get("Retry-After", ""), self.context.clock())
             return RateLimitedError(f"google: asked too often: {said}", retry_after_seconds=seconds)
         if status == HTTPStatus.FORBIDDEN:
             needs, hint = f"it takes {' and '.join(call.rights)}", _ROLE_HINT
@@ -303,22 +300,12 @@ def _words(answer: Any) -> tuple[set[str], str]:
     return {str(part.get("reason", "")) for part in parts}, said[:_LONGEST_QUOTE]
 
 
-def _seconds(retry_after: str, now: datetime) -> float:
-    """Return the wait that a Retry-After means (RFC 9110 section 10.2.3), 0 where it means none."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - now).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
-
-
 def _zone(raw: Mapping[str, Any]) -> Zone:
-    return Zone(raw["name"], _name(raw["dnsName"]), private=raw.get("visibility") == "private")
+    return Zone(raw["name"], shown_name(raw["dnsName"]), private=raw.get("visibility") == "private")
 
 
 def _record_set(raw: Mapping[str, Any]) -> RecordSet:
-    key = RecordKey(_name(raw["name"]), raw["type"].upper())
+    key = RecordKey(shown_name(raw["name"]), raw["type"].upper())
     if "routingPolicy" in raw:
         kinds = ", ".join(sorted(raw["routingPolicy"].keys() - {"kind"}))
         return RecordSet(key, raw.get("ttl", 0), (f"{_POLICY}{kinds})",))
@@ -330,8 +317,7 @@ def _wire(one: RecordSet) -> dict[str, Any]:
     """Return a set as Google writes it, in its own spelling where that is known."""
     kind = one.key.type
     if not one.handles or _values(kind, one.handles) != one.values:
-        spell = _strings if kind in _TEXTS else _dotted if kind in _ENDS_WITH_NAME else str
-        one = replace(one, handles=tuple(map(spell, one.values)))
+        one = replace(one, handles=tuple(zone_value(kind, value) for value in one.values))
     return {"name": _dotted(one.key.name), "type": kind, "ttl": one.ttl, "rrdatas": one.handles}
 
 
@@ -340,52 +326,11 @@ def _values(kind: str, datas: Iterable[str]) -> tuple[str, ...]:
 
 
 def _value(kind: str, data: str) -> str:
-    """Return the normal form of one value."""
-    if kind in _TEXTS:
-        return _text(data)
-    if kind in _ENDS_WITH_NAME:
-        *numbers, name = data.split()
-        return " ".join([*numbers, _name(name)])
-    if kind == "AAAA":
-        return str(ipaddress.ip_address(data))
-    if kind == "CAA":
-        flags, tag, value = data.split(None, 2)
-        return f"{flags} {tag.lower()} " + (value if value.startswith('"') else f'"{value}"')
-    return data
-
-
-def _text(data: str) -> str:
-    """Return the text of character strings (RFC 1035 section 5.1); bytes that are no UTF-8 stay escaped."""
-    from dns import rdata  # noqa: PLC0415 - 50 ms, for texts only
-
-    strings: Iterable[bytes] = rdata.from_text("IN", "TXT", data).strings  # type: ignore[attr-defined]
-    return b"".join(strings).decode("utf-8", "backslashreplace")
-
-
-def _strings(text: str) -> str:
-    """Return a text as quoted strings of at most 255 bytes each (RFC 1035 section 3.3)."""
-    from dns import rdataclass, rdatatype  # noqa: PLC0415 - 50 ms, for texts only
-    from dns.rdtypes.ANY.TXT import TXT  # noqa: PLC0415 - the same
-
-    plain = text.encode()
-    strings = [plain[cut : cut + 255] for cut in range(0, max(1, len(plain)), 255)]
-    return TXT(rdataclass.IN, rdatatype.TXT, strings).to_text()
-
-
-def _name(text: str) -> str:
-    """Return a name in normal form, or what is not one of a host (`0/25.2.0.192.in-addr.arpa.`) without its dot."""
-    try:
-        return normal_name(text)
-    except RejectedError:
-        return text.rstrip(".").lower() or "."
+    return text_of(data, is_line=True) if kind in TEXTS else normal_value(kind, data)
 
 
 def _dotted(name: str) -> str:
     return name if name.endswith(".") else f"{name}."
-
-
-def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
-    return one.same_data(other) if one and other else one is other
 
 
 def _has_policy(one: RecordSet) -> bool:

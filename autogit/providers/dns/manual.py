@@ -22,7 +22,7 @@ _ASK_SECONDS = 3.0
 class ManualConfig(DNSConfig):
     """Which zones are kept by hand, and who is asked about them."""
 
-    zones: Texts = Field((), description="Zones kept by hand, separated by commas")
+    zones: Texts = Field((), description="Zones kept by hand, separated by commas. Unset: the base domain")
     resolvers: Endpoints = Field(
         (), description="DNS servers to ask, each host or host:port, separated by commas (empty: the system's)"
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from autogit.errors import MissingError, RejectedError
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name
 from autogit.providers.base import ProviderContext
+from autogit.providers.dns.asking import Texts
 from autogit.providers.dns.base import DNSConfig, DNSProvider
 
 _ALIAS = "CNAME"
@@ -18,7 +19,7 @@ _ALIAS = "CNAME"
 class MemoryConfig(DNSConfig):
     """Which zones there are."""
 
-    zones: tuple[str, ...] = Field((), description="Zones that are there")
+    zones: Texts = Field((), description="Zones that are there, separated by commas. Unset: the base domain")
     private: bool = Field(False, description="Whether only the own network sees them")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from autogit.errors import RateLimitedError, UnavailableError
-from autogit.model.dns import RecordKey, RecordSet, Zone
+from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
 from autogit.providers.base import HealthStatus
 from autogit.providers.dns.base import DNSProvider
 
@@ -33,9 +33,13 @@ class PatientDNS(DNSProvider[Any]):
         super().__init__(provider.context, provider.config)
         self.provider = provider
         self._sleep = sleep
-        # They are told by instances here: a wrapper is called and can do what its provider is called and can do.
+        # Told by an instance here: a wrapper is called what its provider is called.
         self.provider_name = provider.provider_name  # type: ignore[misc]
-        self.capabilities = provider.capabilities  # type: ignore[misc]
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override] # a class has it as a constant, a wrapper not
+        """What the provider can do, as it says now: some learn it when they are asked."""
+        return self.provider.capabilities
 
     async def list_zones(self) -> Sequence[Zone]:
         """Ask, and ask again."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from importlib import import_module
 from itertools import takewhile
 from typing import Any, ClassVar, TypeVar
@@ -25,6 +25,8 @@ from autogit.errors import (
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_name
 from autogit.providers.base import ProviderContext
 from autogit.providers.dns.base import DNSConfig, DNSProvider
+from autogit.providers.dns.presentation import TEXTS, alike, normal_value, zone_value
+from autogit.providers.dns.retry_after import wait_seconds
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[Any]]
@@ -40,7 +42,6 @@ _ACTIONS = frozenset({"ChangeResourceRecordSets", "GetChange", "ListHostedZones"
 # A set with any other field is an alias, or one of several that AWS chooses from: not ours to change.
 _PLAIN_FIELDS = frozenset({"Name", "Type", "TTL", "ResourceRecords"})
 _LABELS = ("SetIdentifier", "TrafficPolicyInstanceId", "HealthCheckId")
-_ENDS_IN_NAME = frozenset({"CNAME", "MX", "NS", "PTR", "SRV"})
 _OCTAL = re.compile(r"\\([0-3][0-7]{2})")
 _STRINGS = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(rb"\\([0-3][0-7]{2}|.)", re.DOTALL)
@@ -183,9 +184,9 @@ class Route53DNS(DNSProvider[Route53Config]):
         except RejectedError as exc:
             # AWS refuses a lost race and bad content with one code: what is there now tells which it was.
             now = await self._find_plain(zone, key)
-            if _alike(now, wanted):
+            if alike(now, wanted):
                 return
-            if not _alike(now, there):
+            if not alike(now, there):
                 raise self.changed(key, now) from exc
             raise
         await self._wait(change["ChangeInfo"])
@@ -212,7 +213,7 @@ class Route53DNS(DNSProvider[Route53Config]):
             self._client = self._client or _connect(self.config)
             return ask(self._client)
         except boto.ClientError as exc:
-            raise _refusal(exc) from exc
+            raise _refusal(exc, self.context.clock()) from exc
         except (boto.BotoCoreError, parsers.ResponseParserError) as exc:
             raise _breakdown(exc) from exc
 
@@ -250,16 +251,14 @@ def _connect(config: Route53Config) -> Any:
     return session.client("route53", region_name=config.region, endpoint_url=endpoint, config=once)
 
 
-def _refusal(exc: Any) -> ProviderError:
+def _refusal(exc: Any, now: datetime) -> ProviderError:
     """Return our error for what AWS answered."""
     answer = exc.response.get("ResponseMetadata", {})
     # Where an answer has no text, boto3 has None for it.
     code, text = (exc.response["Error"].get(field) or "" for field in ("Code", "Message"))
     if code in _THROTTLED:
-        told = answer.get("HTTPHeaders", {}).get("retry-after", "")
-        return RateLimitedError(
-            f"route53: AWS was asked too often ({code})", retry_after_seconds=float(told) if told.isdecimal() else 0.0
-        )
+        seconds = wait_seconds(answer.get("HTTPHeaders", {}).get("retry-after", ""), now)
+        return RateLimitedError(f"route53: AWS was asked too often ({code})", retry_after_seconds=seconds)
     if code in _DENIED:
         action = f"route53:{exc.operation_name}" if exc.operation_name in _ACTIONS else exc.operation_name
         hint = f"allow {action} in the key's IAM policy; docs/how-to/dns-route53.md has a whole one"
@@ -346,16 +345,10 @@ def _name(text: str) -> str:
 
 def _value(kind: str, text: str) -> str:
     """Return a value of AWS's in normal form."""
-    if kind in {"TXT", "SPF"}:
-        pieces = _STRINGS.findall(text)
-        return b"".join(map(_unescaped, pieces)).decode(errors="backslashreplace") if pieces else text
-    if kind in _ENDS_IN_NAME:
-        before, space, name = text.rpartition(" ")
-        return f"{before}{space}{_name(name)}"
-    try:
-        return str(ipaddress.ip_address(text)) if kind in {"A", "AAAA"} else text
-    except ValueError:
-        return text
+    if kind not in TEXTS:
+        return normal_value(kind, text, _name)
+    pieces = _STRINGS.findall(text)
+    return b"".join(map(_unescaped, pieces)).decode(errors="backslashreplace") if pieces else text
 
 
 def _unescaped(piece: str) -> bytes:
@@ -364,9 +357,7 @@ def _unescaped(piece: str) -> bytes:
 
 def _written(kind: str, value: str) -> str:
     """Return a value as AWS wants it."""
-    if kind == "TXT":
-        return _quoted(value)
-    return f"{value.rstrip('.')}." if kind in _ENDS_IN_NAME else value
+    return _quoted(value) if kind in TEXTS else zone_value(kind, value)
 
 
 def _quoted(text: str) -> str:
@@ -382,7 +373,3 @@ def _quoted(text: str) -> str:
             pieces.append("")
         pieces[-1] += sign
     return " ".join(f'"{piece}"' for piece in pieces)
-
-
-def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
-    return one.same_data(other) if one and other else one is other

@@ -378,6 +378,7 @@ class TestWrites:
         [
             ("TXT", ['"one" "two"'], "onetwo"),
             ("TXT", ["one"], "one"),
+            ("TXT", ["one two"], "onetwo"),
             ("TXT", [r'"b\195\188ro"'], "büro"),
             ("TXT", [r'"\255"'], r"\xff"),
             ("CNAME", ["Pages.Example.NET."], "pages.example.net"),
@@ -392,6 +393,17 @@ class TestWrites:
         assert read.values == (value,)
         run(provider.delete_record(ZONE, replace(read, handles=()) if is_saved else read))
         assert google.get("home-public", "x.home.test.", kind) is None
+
+    @pytest.mark.parametrize(
+        ("kind", "spelled"),
+        [("TXT", '"open'), ("AAAA", "not::an::address"), ("CAA", "0 issue"), ("MX", "10"), ("A", "x")],
+    )
+    def test_a_value_of_no_known_form_does_not_hide_the_others(self, google, provider, kind, spelled):
+        google.put("home-public", {"name": "x.home.test.", "type": kind, "ttl": 300, "rrdatas": [spelled]})
+        google.put("home-public", {"name": "y.home.test.", "type": "A", "ttl": 300, "rrdatas": ["192.0.2.1"]})
+        found = {str(one.key): one.values for one in run(provider.list_records(ZONE))}
+        assert found[f"x.home.test/{kind}"] == (spelled,)
+        assert found["y.home.test/A"] == ("192.0.2.1",)
 
     def test_values_keep_their_spelling_where_only_the_ttl_changes(self, google, provider):
         google.put("home-public", {"name": "x.home.test.", "type": "TXT", "ttl": 300, "rrdatas": ['"one" "two"']})

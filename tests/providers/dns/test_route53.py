@@ -562,7 +562,13 @@ def test_an_address_of_the_environment_is_not_where_requests_go(aws, monkeypatch
 
 @pytest.mark.parametrize("code", ["Throttling", "ThrottlingException", "PriorRequestNotComplete"])
 @pytest.mark.parametrize(
-    ("headers", "seconds"), [({}, 0.0), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "soon"}, 0.0)]
+    ("headers", "seconds"),
+    [
+        ({}, 0.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "soon"}, 0.0),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86400.0),  # a date counts too, here a clock that is wrong
+    ],
 )
 def test_being_asked_too_often_is_said_with_the_time_to_wait(aws, provider, zone, code, headers, seconds):
     aws.fail("ChangeResourceRecordSets", RefusedError(400, code, "Rate exceeded", headers))

@@ -1,0 +1,58 @@
+"""DNS records, zones and addresses as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autogit.cli.output import columns
+from autogit.model.views import DnsSyncView, RecordsView, RecordView, ZoneTextView
+
+_LAN = "lan"
+
+
+def record_lines(view: RecordsView) -> Iterator[str]:
+    """Yield one line a record."""
+    rows = [
+        (
+            r.name,
+            r.type,
+            "proxied" if r.proxied else str(r.ttl),
+            " ".join(r.values),
+            f"{r.provider}{' (lan)' if r.seen_by == _LAN else ''}",
+            _whose(r),
+        )
+        for r in view.records
+    ]
+    yield from columns(rows, ("NAME", "TYPE", "TTL", "VALUES", "PROVIDER", "WHOSE"))
+
+
+def _whose(record: RecordView) -> str:
+    if record.foreign:
+        return record.foreign
+    return "AutoGit" if record.wished else "AutoGit, no longer wished for"
+
+
+def zone_file_lines(zones: Sequence[ZoneTextView]) -> Iterator[str]:
+    """Yield zones as text, each below a comment that names it."""
+    for zone in zones:
+        yield f"; zone {zone.zone} of {zone.provider}{', own network' if zone.seen_by == _LAN else ''}"
+        yield from zone.lines
+
+
+def sync_lines(view: DnsSyncView) -> Iterator[str]:
+    """Yield what a look found and what it changed; one line where all is as it was."""
+    if view.problem:
+        yield f"! {view.problem}"
+    for one in view.addresses:
+        name = one.name.replace("_", " IP")
+        if one.problem:
+            yield f"! {name}: {one.problem}; {one.value or 'none'} stays"
+        elif one.before and one.value != one.before:
+            yield f"  {name}: {one.before} -> {one.value}"
+        elif one.candidate:
+            yield f"  {name}: {one.value} stays; {one.candidate} was seen once, and is believed when it is seen again"
+        else:
+            yield f"  {name}: {one.value}"
+    for outcome in view.applied:
+        yield f"  {outcome.address}  {outcome.action}"
+    yield f"{len(view.applied)} records changed" if view.applied else "DNS is as it should be"

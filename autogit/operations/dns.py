@@ -1,0 +1,159 @@
+"""DNS as a user asks for it: which records there are, whose they are, letting go of them, zones as text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from autogit.core.lock import apply_lock
+from autogit.core.reconcile import Prepared, prepare
+from autogit.core.store import Recorder
+from autogit.errors import UsageError
+from autogit.model.dns import DNS_RECORD, RecordSet, View, Zone, address_of, key_of
+from autogit.model.lockfile import LockEntry
+from autogit.model.plan import Policy
+from autogit.model.resource import Address, Resource
+from autogit.model.views import RecordsView, RecordView, ZoneTextView
+from autogit.operations.platform import UpRequest
+from autogit.operations.project import Project
+from autogit.operations.seal import break_seal
+from autogit.providers.base import Scope
+from autogit.providers.dns.base import DNSProvider
+from autogit.providers.dns.presentation import zone_lines
+from autogit.providers.dns.records import DNSRecords
+
+_NO_DNS = "no DNS is kept here: DNS_PROVIDER and DNS_LAN_PROVIDER are none"
+
+
+def request_of(policy: Policy = Policy.SYNC, **asked: Any) -> UpRequest:
+    """Return what `up` is asked for where only DNS records are looked at further."""
+    return UpRequest(policy=policy, kinds=frozenset({DNS_RECORD}), **asked)
+
+
+def kept(project: Project) -> DNSRecords:
+    """Return the records that the project keeps. Raises UsageError where it keeps none."""
+    if project.dns is None:
+        raise UsageError(_NO_DNS, hint="set DNS_PROVIDER; docs/how-to/dns-records.md")
+    return project.dns
+
+
+async def records(project: Project, *, everything: bool = False) -> RecordsView:
+    """Return the records that are wished for or AutoGit's; with `everything` all that the zones show."""
+    dns = kept(project)
+    prepared = await prepare(project.engine)
+    resources = {a: r for a, r in prepared.state.resources.items() if a.kind == DNS_RECORD}
+    wished = {r.address for r in prepared.desired}
+    rows = [_row(resource, wished) for _, resource in sorted(resources.items())]
+    if everything:
+        for view, provider in dns.views.items():
+            rows += await _rest(view, provider, prepared, resources)
+    return RecordsView(records=tuple(rows))
+
+
+def _row(resource: Resource, wished: Collection[Address]) -> RecordView:
+    view, key = key_of(resource.address)
+    one: RecordSet = resource.payload
+    return RecordView(
+        address=str(resource.address),
+        name=key.name,
+        type=key.type,
+        values=one.values,
+        ttl=one.ttl,
+        proxied=one.proxied,
+        provider=str(resource.attributes["provider"]),
+        zone=str(resource.attributes["zone"]),
+        seen_by=view.value,
+        foreign=resource.foreign,
+        wished=resource.address in wished,
+    )
+
+
+async def _rest(
+    view: View, provider: DNSProvider[Any], prepared: Prepared, known: Collection[Address]
+) -> list[RecordView]:
+    """Return what else the zones of the wished names show; whose it is, is not looked into."""
+    found: list[RecordView] = []
+    for zone in await _zones(view, provider, prepared):
+        for one in await provider.list_records(zone):
+            address = address_of(view, one.key)
+            if address not in known:
+                attributes = {"provider": provider.provider_name, "zone": zone.name}
+                found.append(_row(Resource(address, attributes, payload=one, foreign="not AutoGit's to change"), ()))
+    return found
+
+
+async def _zones(view: View, provider: DNSProvider[Any], prepared: Prepared) -> list[Zone]:
+    zones = await provider.list_zones()
+    names = {
+        r.payload.record.key.name for r in prepared.desired if r.address.kind == DNS_RECORD and r.payload.view is view
+    }
+    chosen = (provider.choose_zone(name, zones) for name in sorted(names))
+    return list(dict.fromkeys(zone for zone in chosen if zone is not None))
+
+
+async def export_zones(project: Project, *, wished: bool = False) -> tuple[ZoneTextView, ...]:
+    """Return each zone as the lines of a zone file (RFC 1035 section 5): as it is, or only what is wished for."""
+    dns = kept(project)
+    prepared = await prepare(project.engine)
+    found: list[ZoneTextView] = []
+    for view, provider in dns.views.items():
+        for zone in await _zones(view, provider, prepared):
+            sets = (
+                _wished(view, zone, prepared) if wished else await _there(provider, zone, _wished(view, zone, prepared))
+            )
+            lines = [line for one in sets for line in zone_lines(one)]
+            found.append(
+                ZoneTextView(zone=zone.name, provider=provider.provider_name, seen_by=view.value, lines=tuple(lines))
+            )
+    return tuple(found)
+
+
+def _wished(view: View, zone: Zone, prepared: Prepared) -> list[RecordSet]:
+    wanted = [r.payload for r in prepared.desired if r.address.kind == DNS_RECORD]
+    return [w.record for w in wanted if w.view is view and zone.holds(w.record.key.name)]
+
+
+async def _there(provider: DNSProvider[Any], zone: Zone, wished: Sequence[RecordSet]) -> Sequence[RecordSet]:
+    listed = await provider.list_records(zone)
+    if provider.capabilities.lists:  # some learn only then that they cannot
+        return listed
+    return await provider.list_records(zone, [one.key for one in wished])
+
+
+async def forget(
+    project: Project, addresses: Collection[Address], *, everything: bool = False, lock_wait_seconds: float = 0.0
+) -> tuple[str, ...]:
+    """Let go of records: they stay as they are, bear AutoGit's mark no more, and are somebody else's from now on.
+
+    Returns a sentence for each. Raises UsageError for what AutoGit does not hold, and what the provider raises: then
+    what was let go of before is forgotten, the rest is not.
+    """
+    async with apply_lock(project.paths.apply_lock, "dns forget", wait_seconds=lock_wait_seconds):
+        lockfile = project.store.load()
+        held = {a: e for a, e in lockfile.entries.items() if a.kind == DNS_RECORD}
+        unknown = sorted(set(addresses) - set(held))
+        if unknown:
+            raise UsageError(
+                f"AutoGit does not hold {', '.join(map(str, unknown))}", hint="autogit dns records lists what it holds"
+            )
+        chosen = {a: e for a, e in held.items() if everything or a in addresses}
+        here = {a: e for a, e in chosen.items() if _is_here(project, a, e)}
+        break_seal(project.paths)
+        recorder = Recorder(project.store, lockfile, project.context.clock)
+        messages: list[str] = []
+        if here and project.dns:
+            await project.dns.observe(Scope(owned=here, owner=lockfile.owner))
+        for address, entry in sorted(chosen.items()):
+            if address in here and project.dns:
+                await project.dns.release(address)
+            recorder.forget(address)
+            where = entry.attributes.get("provider", "its provider")
+            rest = "" if address in here else "; its mark stays, for the settings name that provider no more"
+            messages.append(f"{address} is left as it is at {where}, and AutoGit holds it no more{rest}")
+        return tuple(messages)
+
+
+def _is_here(project: Project, address: Address, entry: LockEntry) -> bool:
+    view, _ = key_of(address)
+    provider = project.dns.views.get(view) if project.dns else None
+    return provider is not None and entry.attributes.get("provider") == provider.provider_name
