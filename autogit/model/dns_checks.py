@@ -99,11 +99,6 @@ class Seen:
     sentence: str = ""
 
     @property
-    def name(self) -> str:
-        """The name that the way ended at."""
-        return self.chain[-1] if self.chain else self.key.name
-
-    @property
     def speaking(self) -> tuple[ServerAnswer, ...]:
         """The answers that count."""
         return tuple(one for one in self.answers if not one.error)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from autogit.model.dns import RecordKey, normal_name
 from autogit.model.dns_checks import Authority, DnssecCheck, DnssecState
 from autogit.providers.dns.exchange import Question, Reply
-from autogit.providers.dns.lookup import Heard, Lookup
+from autogit.providers.dns.lookup import Lookup
+from autogit.providers.dns.resolvers import Heard
 
 if TYPE_CHECKING:
     from dns.rdtypes.ANY.DNSKEY import DNSKEY

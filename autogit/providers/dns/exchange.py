@@ -21,6 +21,8 @@ _PAYLOAD_BYTES = 1232
 _LONGEST_BYTES = 65535
 _DOH_TYPE = "application/dns-message"
 _NO_EDNS = {"FORMERR", "NOTIMP"}
+SILENCE = ("does not answer", "cannot be reached")
+"""How the message of an UnavailableError begins where nothing came back, whatever was asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -63,11 +64,15 @@ class LexiconConfig(DNSConfig):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One record that lexicon lists: of which set it is, its value in normal form, and as lexicon has it."""
+    """One record that lexicon lists: of which set it is, and its value in normal form.
+
+    `content` is the value as lexicon has it, `handle` its name for the record where no other record has the same.
+    """
 
     key: RecordKey
     value: str
-    raw: Mapping[str, Any]
+    content: str
+    handle: Any
 
 
 class LexiconDNS(DNSProvider[LexiconConfig]):
@@ -192,8 +197,8 @@ class LexiconDNS(DNSProvider[LexiconConfig]):
         self._begun[zone.id, key] = self._begun[zone.id, key].difference(new)
 
     async def _remove(self, zone: Zone, entry: _Entry) -> None:
-        one, key = entry.raw, entry.key
-        await self._ask(zone, methodcaller("delete_record", one.get("id"), key.type, key.name, one.get("content")))
+        key = entry.key
+        await self._ask(zone, methodcaller("delete_record", entry.handle, key.type, key.name, entry.content))
 
     async def _shown(
         self, zone: Zone, key: RecordKey, is_there: Callable[[frozenset[str]], bool], what: str
@@ -216,7 +221,10 @@ class LexiconDNS(DNSProvider[LexiconConfig]):
         """Return all records of a zone."""
         listed = await self._ask(zone, lambda api: list(api.list_records()))
         relative = self.config.provider in _AS_ZONE_FILE
-        return [_entry(raw, zone.name, relative=relative) for raw in listed]
+        found = [_entry(raw, content, zone.name, relative=relative) for raw in listed for content in _contents(raw)]
+        # Some modules call all values of a set the same, or even all sets of a name: deleting one deletes them all.
+        often = Counter(str(entry.handle) for entry in found)
+        return [entry if often[str(entry.handle)] == 1 else replace(entry, handle=None) for entry in found]
 
     async def _ask(self, zone: Zone, ask: Callable[[Any], Any]) -> Any:
         if zone not in self._zones:
@@ -262,11 +270,16 @@ def _as_values(one: RecordSet | None) -> frozenset[str]:
     return frozenset(one.values if one else ())
 
 
-def _entry(raw: Mapping[str, Any], zone: str, *, relative: bool) -> _Entry:
+def _contents(raw: Mapping[str, Any]) -> list[str]:
+    """Return the values of what a module lists: mostly one."""
+    content = raw.get("content")
+    return [str(one or "") for one in (content if isinstance(content, (list, tuple)) else [content])]
+
+
+def _entry(raw: Mapping[str, Any], content: str, zone: str, *, relative: bool) -> _Entry:
     kind = str(raw.get("type") or "").upper()
-    content = str(raw.get("content") or "").strip()
-    value = normal_value(kind, content, lambda name: _target(name, zone, relative=relative))
-    return _Entry(RecordKey(_name(str(raw.get("name") or ""), zone), kind), value, raw)
+    value = normal_value(kind, content.strip(), lambda name: _target(name, zone, relative=relative))
+    return _Entry(RecordKey(_name(str(raw.get("name") or ""), zone), kind), value, content, raw.get("id"))
 
 
 def _name(text: str, zone: str) -> str:

@@ -4,13 +4,11 @@ A mark is the text `heritage=autogit,owner=OWNER,v=1`. Where the provider keeps 
 Elsewhere it is a TXT record of its own, at `_autogit.<type>.<name>` (external-dns' TXT registry is the model): never at
 the name itself, where a TXT would forbid a CNAME, and with `_wildcard` for `*`, which may stand leftmost only.
 
-| mark | lockfile | whose |
-|---|---|---|
-| of this owner | any | ours |
-| of another owner, or of another program | any | theirs |
-| none | applied, and the data is as it was applied | ours: the mark was lost |
-| none | applied, and the data is another | somebody else's: what was ours is gone |
-| none | none, or begun only | somebody else's |
+| mark | whose |
+|---|---|
+| of this owner, whose name the lockfile keeps | ours |
+| of another owner, or of another program | theirs |
+| none | somebody else's, even where the lockfile says that AutoGit made one there: this may be another |
 
 A person who carries the writes out (`manual`) leaves no marks: there the record is as good as ours.
 """
@@ -22,7 +20,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from autogit.model.dns import RecordKey, RecordSet, Zone
-from autogit.model.lockfile import LockEntry
 
 _HERITAGE = "autogit"
 _VERSION = "1"
@@ -78,7 +75,7 @@ def keys_asked(keys: Collection[RecordKey], zone: Zone, *, marks: bool) -> set[R
         found |= set(_foreign_marks(key))
         if not marks:
             found.add(mark_key(key, zone))
-    return found
+    return {key for key in found if zone.holds(key.name)}  # a mark of the apex would be beside the zone
 
 
 def _foreign_marks(key: RecordKey) -> Iterator[RecordKey]:
@@ -113,20 +110,9 @@ def programs_marks(key: RecordKey, there: Mapping[RecordKey, RecordSet]) -> list
     return found
 
 
-def whose(
-    one: RecordSet, marks: Collection[Mark], entry: LockEntry | None, owner: str, *, by_hand: bool = False
-) -> str:
-    """Return "" where a set is ours, else who made it, as a sentence."""
+def whose(marks: Collection[Mark], owner: str, *, by_hand: bool = False) -> str:
+    """Return "" where a set of these marks is ours, else who made it, as a sentence."""
     others = [mark for mark in marks if mark != Mark(_HERITAGE, owner)]
     if others:
         return f"{others[0]} made it"
-    if marks or by_hand:
-        return ""
-    applied = entry is not None and bool(entry.attributes)
-    return "" if applied and entry is not None and is_as_applied(one, entry) else _SOMEBODY
-
-
-def is_as_applied(one: RecordSet, entry: LockEntry) -> bool:
-    """Tell whether a set has the values that AutoGit gave it."""
-    values = entry.attributes.get("values")
-    return isinstance(values, tuple) and tuple(sorted(values)) == one.values
+    return "" if marks or by_hand else _SOMEBODY

@@ -64,15 +64,15 @@ class PatientDNS(DNSProvider[Any]):
 
     async def create_record(self, zone: Zone, wanted: RecordSet) -> None:
         """Create once, however often it takes to be told so."""
-        await self._written(zone, wanted.key, None, wanted, partial(self.provider.create_record, zone, wanted))
+        await self._written(zone, wanted.key, wanted, partial(self.provider.create_record, zone, wanted))
 
     async def update_record(self, zone: Zone, old: RecordSet, wanted: RecordSet) -> None:
         """Change once."""
-        await self._written(zone, wanted.key, old, wanted, partial(self.provider.update_record, zone, old, wanted))
+        await self._written(zone, wanted.key, wanted, partial(self.provider.update_record, zone, old, wanted))
 
     async def delete_record(self, zone: Zone, old: RecordSet) -> None:
         """Delete once."""
-        await self._written(zone, old.key, old, None, partial(self.provider.delete_record, zone, old))
+        await self._written(zone, old.key, None, partial(self.provider.delete_record, zone, old))
 
     async def add_txt(self, zone: Zone, name: str, value: str, ttl: int) -> None:
         """Add a value: harmless to repeat."""
@@ -91,9 +91,7 @@ class PatientDNS(DNSProvider[Any]):
                 await self._wait(exc, attempt)
             attempt += 1
 
-    async def _written(
-        self, zone: Zone, key: RecordKey, old: RecordSet | None, wanted: RecordSet | None, write: Callable[[], Any]
-    ) -> None:
+    async def _written(self, zone: Zone, key: RecordKey, wanted: RecordSet | None, write: Callable[[], Any]) -> None:
         attempt = 0
         while True:
             try:
@@ -101,21 +99,16 @@ class PatientDNS(DNSProvider[Any]):
             except UnavailableError as exc:
                 await self._wait(exc, attempt)
                 # A refusal for asking too often was not carried out; for anything else nobody knows.
-                if not isinstance(exc, RateLimitedError) and await self._is_done(zone, key, old, wanted):
+                if not isinstance(exc, RateLimitedError) and await self._is_done(zone, key, wanted):
                     return
             else:
                 return
             attempt += 1
 
-    async def _is_done(self, zone: Zone, key: RecordKey, old: RecordSet | None, wanted: RecordSet | None) -> bool:
-        """Look whether a write landed. Raises StalePlanError where what is there is neither the old nor the new."""
+    async def _is_done(self, zone: Zone, key: RecordKey, wanted: RecordSet | None) -> bool:
+        """Look whether a write landed; the write itself says where what is there is another's."""
         now = next(iter(await self.list_records(zone, [key])), None)
-        marks = self.capabilities.marks
-        if _alike(now, wanted, marks=marks):
-            return True
-        if not _alike(now, old):
-            raise self.changed(key, now)
-        return False
+        return _alike(now, wanted, marks=self.capabilities.marks)
 
     async def _wait(self, exc: UnavailableError, attempt: int) -> None:
         if attempt >= _TRIES - 1:

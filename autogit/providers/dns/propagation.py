@@ -102,6 +102,8 @@ class _Wait:
         trouble = _trouble(seen)
         if not seen.authority.servers and not seen.authority.zone:
             return _Look(trouble=trouble)
+        if self._lookup.config.servers:  # a private zone: nobody outside knows it
+            return _Look(seen.answers, (trouble,), trouble=trouble)
         if not self._public:
             self._public = True
             await self._how.sleep(max(0.0, min(_BEFORE_PUBLIC_SECONDS, self._left())))
@@ -142,4 +144,4 @@ def _trouble(seen: Seen) -> str:
         return "port 53 is redirected: something on the way answers in the servers' place"
     if seen.answers:
         return "; ".join(row.sentence for row in seen.answers)
-    return seen.authority.sentence or f"nobody tells the servers of {seen.name}"
+    return seen.authority.sentence

@@ -20,7 +20,6 @@ from autogit.model.dns import (
     key_of,
     record_set,
 )
-from autogit.model.lockfile import LockEntry
 from autogit.model.plan import Action, Change, Outcome
 from autogit.model.resource import Address, Resource, Value
 from autogit.providers.base import HealthStatus, ProviderContext, Reconciler, Scope
@@ -96,13 +95,13 @@ class DNSRecords(Reconciler):
         found: list[Resource] = []
         for view, provider in self.views.items():
             wanted = {key for address in scope.desired for v, key in [key_of(address)] if v is view}
-            owned = {key: e for a, e in scope.owned.items() for v, key in [key_of(a)] if v is view}
+            owned = {key for address in scope.owned for v, key in [key_of(address)] if v is view}
             if wanted or owned:
                 found += await self._observe(view, provider, wanted, owned)
         return found
 
     async def _observe(
-        self, view: View, provider: DNSProvider[Any], wanted: set[RecordKey], owned: Mapping[RecordKey, LockEntry]
+        self, view: View, provider: DNSProvider[Any], wanted: set[RecordKey], owned: set[RecordKey]
     ) -> list[Resource]:
         zones = await self._zones(provider, wanted, owned)
         sets: dict[RecordKey, RecordSet] = {}
@@ -112,7 +111,7 @@ class DNSRecords(Reconciler):
             asked = keys_asked(keys, zone, marks=marks or provider.capabilities.by_hand)
             sets |= {one.key: one for one in await provider.list_records(zone, asked)}
         self._seen[view] = Seen(zones, sets)
-        return [self._resource(view, provider, key, owned.get(key)) for key in sorted(zones) if key in sets]
+        return [self._resource(view, provider, key) for key in sorted(zones) if key in sets]
 
     async def _zones(
         self, provider: DNSProvider[Any], wanted: Collection[RecordKey], owned: Collection[RecordKey]
@@ -128,7 +127,7 @@ class DNSRecords(Reconciler):
                 raise provider.no_zone(key.name, zones)
         return found
 
-    def _resource(self, view: View, provider: DNSProvider[Any], key: RecordKey, entry: LockEntry | None) -> Resource:
+    def _resource(self, view: View, provider: DNSProvider[Any], key: RecordKey) -> Resource:
         seen, can = self._seen[view], provider.capabilities
         one = seen.sets[key]
         marks = [] if can.by_hand else marks_of(key, seen.sets, seen.zones[key], marks=can.marks)
@@ -140,7 +139,7 @@ class DNSRecords(Reconciler):
             "proxied": one.proxied,
             "marked": bool(marks) or can.by_hand,
         }
-        foreign = whose(one, marks, entry, self._owner, by_hand=can.by_hand)
+        foreign = whose(marks, self._owner, by_hand=can.by_hand)
         return Resource(address_of(view, key), attributes, payload=one, foreign=foreign)
 
     async def check(self, changes: Sequence[Change]) -> Sequence[Fault]:

@@ -39,6 +39,7 @@ async def verify(
     A TTL that is not as wanted is a warning; so are servers that do not answer or do not serve the zone.
     """
     room = asyncio.Semaphore(_AT_ONCE)
+    lookup = lookup.impatient()
 
     async def verdict(one: RecordSet) -> RecordCheck:
         async with room:

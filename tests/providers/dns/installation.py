@@ -34,6 +34,7 @@ class Installation:
         self.store = LockfileStore(Path(folder) / "autogit.lock.json", Path(folder) / "previous.json")
 
     def records(self):
+        self.provider._locks.clear()  # a process of its own each time, as far as a provider can tell
         return DNSRecords(self.context, {self.view: self.provider}, allow_private=self.allow_private)
 
     def desired(self, sets):

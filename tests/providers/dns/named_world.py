@@ -20,7 +20,8 @@ import dns.rcode
 import psutil
 import pytest
 
-from autogit.providers.dns.lookup import Lookup, LookupConfig
+from autogit.providers.dns.lookup import Lookup
+from autogit.providers.dns.resolvers import LookupConfig
 from tests.providers.dns.dnsmasq_server import free_port
 from tests.providers.dns.relay import Relays
 from tests.tools import require_tool

@@ -21,6 +21,8 @@ class Relays:
         """What came in, in order: address, name, type."""
         self.silent_udp = set()
         """Addresses that take no UDP, as behind a firewall."""
+        self.silent = set()
+        """Addresses that note what they are asked and say nothing."""
         self._targets = {}
         self._open = {}
         self._loop = asyncio.new_event_loop()
@@ -84,6 +86,8 @@ class Relays:
 
     async def _datagram(self, address, data, sender, back):
         self._note(address, data)
+        if address in self.silent:
+            return
         answer = self._loop.create_future()
 
         class Once(asyncio.DatagramProtocol):
@@ -105,6 +109,8 @@ class Relays:
         size = await reader.readexactly(2)
         data = await reader.readexactly(int.from_bytes(size, "big"))
         self._note(address, data)
+        if address in self.silent:
+            return
         there, to_there = await asyncio.open_connection("127.0.0.1", self._targets[address])
         try:
             to_there.write(size + data)

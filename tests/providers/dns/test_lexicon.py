@@ -13,6 +13,7 @@ import threading
 import traceback
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from pydantic import ValidationError
@@ -554,7 +555,7 @@ def stub(monkeypatch):
     module = importlib.import_module("lexicon._private.providers.digitalocean")
 
     class Provider:
-        rows = ()
+        rows: ClassVar[list] = []
         opening = asking = closing = None
         closed = 0
 
@@ -568,7 +569,18 @@ def stub(monkeypatch):
         def list_records(self):
             if self.asking:
                 raise self.asking
-            return self.rows
+            return list(self.rows)
+
+        def create_record(self, rtype, name, content):
+            self.rows.append({"type": rtype, "name": name, "content": content, "id": self.handle(rtype, name)})
+
+        def delete_record(self, identifier=None, rtype=None, name=None, content=None):
+            asked = {"id": identifier} if identifier else {"type": rtype, "name": name, "content": content}
+            gone = [row for row in self.rows if row.items() >= asked.items()]
+            Provider.rows = [row for row in self.rows if row not in gone]
+
+        def handle(self, rtype, name):
+            return None
 
         def cleanup(self):
             Provider.closed += 1
@@ -615,6 +627,36 @@ class TestErrorsOfTheLibrary:
     def test_a_module_that_cannot_be_closed_has_answered_all_the_same(self, make_of, stub):
         stub.closing = RuntimeError("already closed")
         assert run(make_of(provider="digitalocean").list_records(ZONE)) == []
+
+
+class TestDeletions:
+    """Modules do not agree on what the name is that they have for a record."""
+
+    MX: ClassVar = {"type": "MX", "name": "git.home.test", "content": "10 mail.home.test", "id": "git.home.test"}
+
+    @pytest.mark.parametrize(
+        "handle",
+        [
+            lambda self, rtype, name: None,
+            lambda self, rtype, name: name,  # deleting that takes what others have of the name with it
+            lambda self, rtype, name: f"{name}/{rtype}",  # the same with the other values of the set
+            lambda self, rtype, name: len(self.rows) + 7,
+        ],
+        ids=["none", "the name", "name and type", "a number"],
+    )
+    def test_a_value_goes_alone(self, make_of, stub, monkeypatch, handle):
+        monkeypatch.setattr(stub, "handle", handle)
+        stub.rows = [self.MX]
+        provider = make_of(provider="digitalocean")
+        run(provider.create_record(ZONE, a(1, 2, 3)))
+        run(provider.update_record(ZONE, a(1, 2, 3), a(2, 3)))
+        assert run(provider.find_record(ZONE, a().key)).values == a(2, 3).values
+        run(provider.delete_record(ZONE, a(2, 3)))
+        assert stub.rows == [self.MX]
+
+    def test_several_values_at_once_are_a_set(self, make_of, stub):
+        stub.rows = [{"type": "A", "name": "git", "content": ["192.0.2.1", "192.0.2.2"], "id": 7}]
+        assert run(make_of(provider="digitalocean").find_record(ZONE, a().key)).values == a(1, 2).values
 
 
 class TestForms:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import dns.message
+import dns.rcode
 import pytest
 
 from autogit.errors import UsageError
 from autogit.model.dns import RecordKey
 from autogit.model.dns_checks import Nameserver, Via
 from autogit.providers.dns.exchange import Question
-from autogit.providers.dns.lookup import Lookup, LookupConfig
+from autogit.providers.dns.lookup import Lookup
+from autogit.providers.dns.resolvers import LookupConfig
 from tests.providers.dns.doh_server import doh_server
 from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
@@ -21,6 +24,7 @@ from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its n
     dns_world,
     zone_text,
 )
+from tests.providers.dns.odd_server import OddServer
 
 pytestmark = pytest.mark.integration
 
@@ -230,6 +234,33 @@ def test_where_nobody_answers_everybody_is_named(world, ask):
     assert seen.sentence.startswith("nobody tells the zone of example.test: ")
     assert f"{NOBODY}:{world.port} does not answer" in seen.sentence
     assert "nowhere.invalid has no address" in seen.sentence
+
+
+def ask_odd(world, code):
+    """Find a zone through a resolver that answers so to everything, without a word more."""
+
+    def say(query):
+        made = dns.message.make_response(query, recursion_available=True)
+        made.set_rcode(code)
+        return made.to_wire()
+
+    async def asked():
+        async with OddServer(udp=say) as server:
+            return await world.lookup(resolvers=(f"127.0.0.1:{server.port}",)).authoritative("git.example.test")
+
+    return asyncio.run(asked())
+
+
+def test_a_resolver_that_always_fails_is_named(world):
+    found = ask_odd(world, dns.rcode.SERVFAIL)
+    assert "answers SERVFAIL" in found.sentence
+    assert found.via is Via.NOBODY
+
+
+def test_a_resolver_that_knows_no_zone_at_all_shows_none(world):
+    """Some forwarders leave the SOA out."""
+    found = ask_odd(world, dns.rcode.NOERROR)
+    assert (found.sentence, found.via) == ("no public zone holds git.example.test", Via.RESOLVER)
 
 
 def test_nobody_to_ask_is_said(ask):

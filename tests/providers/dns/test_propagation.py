@@ -9,6 +9,7 @@ import pytest
 from autogit.errors import RejectedError, UsageError
 from autogit.model.dns_checks import PropagationState, Via
 from autogit.providers.dns.propagation import Waiting, await_txt
+from tests.providers.dns.dnsmasq_server import dnsmasq_server
 from tests.providers.dns.doh_server import doh_server
 from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
@@ -218,6 +219,16 @@ def test_a_name_of_no_public_zone_cannot_be_checked(wait):
         PropagationState.UNCHECKED,
         "_acme-challenge.git.home.lan/TXT cannot be checked: no public zone holds home.lan",
     )
+
+
+def test_in_a_private_zone_its_named_servers_are_asked(wait, clock, tmp_path):
+    """For a CA of one's own; nobody outside is asked."""
+    with dnsmasq_server(tmp_path / "dnsmasq", "txt-record=_acme-challenge.git.home.lan,one") as server:
+        found = wait("one", name="_acme-challenge.git.home.lan", resolvers=(), servers=(server.server,))
+        assert (found.state, found.via) == (PropagationState.DONE, Via.AUTHORITY)
+    gone = wait("one", name="_acme-challenge.git.home.lan", resolvers=(), servers=(server.server,), timeout_seconds=0.5)
+    assert (gone.state, clock.slept) == (PropagationState.UNCHECKED, [2.0])
+    assert gone.sentence.endswith(f"cannot be checked: {server.server} does not answer")
 
 
 def test_a_wait_for_nothing_is_refused(wait):

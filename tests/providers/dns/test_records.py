@@ -151,7 +151,7 @@ class TestForeign:
         assert there(provider)[WILD.key].values == self.OTHERS.values
         assert home.store.load().entries == {}, "it is forgotten"
 
-    def test_a_lost_mark_is_put_back(self, home, provider):
+    def test_without_its_mark_a_record_is_ours_no_more(self, home, provider):
         home.up([WILD])
         now = there(provider)
         if provider.capabilities.marks:
@@ -159,8 +159,9 @@ class TestForeign:
         else:
             mark = RecordKey("_autogit.a._wildcard.home.test", "TXT")
             asyncio.run(provider.delete_record(ZONE, now[mark]))
-        assert actions(home.plan([WILD])) == {"dns_record/*.home.test/A": "update"}
-        home.up([WILD])
+        assert actions(home.plan([WILD])) == {"dns_record/*.home.test/A": "hold"}
+        assert home.check([WILD]) == [], "it says what is wished for"
+        home.up([WILD], adopt=[Address("dns_record", "*.home.test/A")])
         assert there(provider) == now
 
 

@@ -205,6 +205,21 @@ def test_where_no_server_can_be_asked_public_resolvers_are(world, check):
     assert wrong.state is CheckState.DIFFERS
 
 
+def test_servers_that_are_down_are_waited_for_once(world):
+    """Not for each set: with a hundred of them that would be minutes."""
+    wanted = [record_set(f"n{number}.example.test", "A", 300, ["192.0.2.1"]) for number in range(24)]
+    asyncio.run(verify(world.lookup(), wanted))  # the resolver knows where the zone is now
+    world.relays.asked.clear()
+    world.relays.silent.update({ONE, TWO})
+    try:
+        found = asyncio.run(verify(world.lookup(timeout_seconds=0.5), wanted))
+    finally:
+        world.relays.silent.clear()
+    assert {one.state for one in found} == {CheckState.UNREACHABLE}
+    mine = [name for address, name, kind in world.relays.asked if address == ONE and kind == "SOA"]
+    assert len(set(mine)) < len(wanted)
+
+
 def test_a_redirected_port_is_told_and_https_is_asked(world, check, tmp_path):
     with doh_server(tmp_path, world.servers[RESOLVER].own_port) as doh:
         found = check(
