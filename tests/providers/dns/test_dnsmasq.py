@@ -29,7 +29,7 @@ from tests.providers.dns.dnsmasq_server import dnsmasq_server
 
 pytestmark = pytest.mark.integration
 
-HOME = Zone("home.test", "home.test")
+HOME = Zone("home.test", "home.test", private=True)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_a_mark_is_kept_and_changed_without_a_restart(provider, server):
 
 
 def test_a_name_is_in_the_nearest_zone_only(provider):
-    sub = Zone("sub.home.test", "sub.home.test")
+    sub = Zone("sub.home.test", "sub.home.test", private=True)
     run(provider.create_record(sub, a("git.sub.home.test", "192.0.2.1")))
     assert there(provider, sub) == {"git.sub.home.test/A": ("192.0.2.1",)}
     assert there(provider) == {}
@@ -510,7 +510,7 @@ def test_without_a_way_to_restart_it_holds_exact_addresses_only(made, server):
 
 def test_a_zone_that_is_not_configured_is_missing(provider):
     with pytest.raises(MissingError, match="DNSMASQ_ZONES"):
-        run(provider.list_records(Zone("other.test", "other.test")))
+        run(provider.list_records(Zone("other.test", "other.test", private=True)))
 
 
 def test_a_folder_that_is_not_there_is_missing_and_not_made(made, server, tmp_path):
