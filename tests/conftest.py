@@ -22,7 +22,7 @@ _CONNECT = socket.socket.connect
 
 def _loopback_only(self, address):
     host = address[0] if isinstance(address, tuple) else "unix"
-    if host not in {"127.0.0.1", "::1", "localhost", "unix"}:
+    if host not in {"::1", "localhost", "unix"} and not host.startswith("127."):
         pytest.fail(f"a test wanted to connect to {host}: only loopback is allowed")
     return _CONNECT(self, address)
 

@@ -99,6 +99,20 @@ def _register_records(group: typer.Typer) -> None:
         zones = context.perform(export_zones(context.open_project(), wished=wished))
         context.output.data({"zones": [zone.model_dump(mode="json") for zone in zones]}, zone_file_lines(zones))
 
+    @command(group, "verify")
+    def verify(
+        context: Context,
+        names: Annotated[list[str] | None, typer.Argument(help="Names to look at (all that are wished for).")] = None,
+    ) -> None:
+        """Ask the zones' own servers whether the world sees what is wished for (exit 1 where not)."""
+        from autogit.cli.dns_text import verify_lines
+        from autogit.operations.dns_verify import verify_dns
+
+        view = context.perform(verify_dns(context.open_project(), names or ()))
+        context.output.data(view, verify_lines(view, verbose=context.output.verbose))
+        if not view.ok:
+            raise typer.Exit(_NOT_THERE)
+
 
 def _register_upkeep(group: typer.Typer) -> None:
     @command(group, "forget")

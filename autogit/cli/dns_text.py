@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autogit.cli.output import columns
-from autogit.model.views import DnsSyncView, RecordsView, RecordView, ZoneTextView
+from autogit.model.views import DnsSyncView, DnsVerifyView, RecordsView, RecordView, ZoneTextView
 
 _LAN = "lan"
+_OK = "ok"
+_MARKS = {_OK: " "}
 
 
 def record_lines(view: RecordsView) -> Iterator[str]:
@@ -37,6 +39,29 @@ def zone_file_lines(zones: Sequence[ZoneTextView]) -> Iterator[str]:
     for zone in zones:
         yield f"; zone {zone.zone} of {zone.provider}{', own network' if zone.seen_by == _LAN else ''}"
         yield from zone.lines
+
+
+def verify_lines(view: DnsVerifyView, *, verbose: bool = False) -> Iterator[str]:
+    """Yield a verdict a record, the servers' own words where it is not as wished, and what is odd of the zones."""
+    good = sum(1 for r in view.records if r.state == _OK)
+    yield f"{good} of {len(view.records)} records are as wished"
+    yield ""
+    rows = [(_MARKS.get(r.state, "!"), f"{r.name}/{r.type}", _seen_by(r.seen_by), r.sentence) for r in view.records]
+    for line, record in zip(columns(rows), view.records, strict=True):
+        yield line
+        if verbose or record.state != _OK:
+            yield from (f"      {s.server}: {s.error or ', '.join(s.values) or 'nothing'}" for s in record.servers)
+        yield from (f"    ! {warning}" for warning in record.warnings)
+    if view.zones:
+        yield ""
+    for zone in view.zones:
+        yield f"{_MARKS.get(zone.level, '!')} {zone.zone}, {zone.check}: {zone.message}"
+        if zone.fix:
+            yield f"      {zone.fix}"
+
+
+def _seen_by(view: str) -> str:
+    return "own network" if view == _LAN else ""
 
 
 def sync_lines(view: DnsSyncView) -> Iterator[str]:

@@ -159,6 +159,7 @@ def _type_text(name: str, info: FieldInfo) -> str:
         "dns_lan_provider": "name of a provider",
         "dns_caa": "names",
         "dns_address_sources": "URLs",
+        "dns_resolvers": "addresses and URLs",
         "ingress_ipv6": "IPv6 address, auto or none",
         "ingress_lan_ip": "IP address",
         "ingress_lan_ipv6": "IPv6 address, auto or none",

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
         description="Whether addresses of a private network may stand in a zone that everybody sees",
         json_schema_extra=_group("DNS"),
     )
+    dns_resolvers: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        (),
+        description="Who is asked about public names: addresses or https URLs, separated by commas. Empty: well-known",
+        json_schema_extra=_group("DNS", "1.1.1.1,https://dns.google/dns-query"),
+    )
     dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         (),
         description="Who is asked for this network's public address, separated by commas. Empty: those built in",

@@ -291,6 +291,53 @@ class ZoneTextView(View):
     lines: tuple[str, ...]
 
 
+class ServerAnswerView(View):
+    """What one server says of one record."""
+
+    server: str
+    values: tuple[str, ...] = ()
+    ttl: int | None = None
+    rcode: str = ""
+    authoritative: bool = False
+    error: str = ""
+
+
+class RecordCheckView(View):
+    """One wished record as the world's DNS has it; `via` says who was asked."""
+
+    name: str
+    type: str
+    seen_by: str
+    state: Literal["ok", "differs", "missing", "unreachable", "unknown"]
+    sentence: str
+    via: str = ""
+    warnings: tuple[str, ...] = ()
+    servers: tuple[ServerAnswerView, ...] = ()
+
+
+class ZoneCheckView(View):
+    """One look at a zone itself."""
+
+    zone: str
+    check: str
+    level: Literal["ok", "warning", "error"]
+    message: str
+    fix: str = ""
+
+
+class DnsVerifyView(View):
+    """Everything `autogit dns verify` saw."""
+
+    schema_version: int = 1
+    records: tuple[RecordCheckView, ...]
+    zones: tuple[ZoneCheckView, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record is as wished and no zone has an error."""
+        return all(r.state == "ok" for r in self.records) and all(z.level != "error" for z in self.zones)
+
+
 class AddressView(View):
     """A public address: what is in force since when, what another look has found, and why one found nothing."""
 

@@ -73,7 +73,7 @@ async def _rest(
 ) -> list[RecordView]:
     """Return what else the zones of the wished names show; whose it is, is not looked into."""
     found: list[RecordView] = []
-    for zone in await _zones(view, provider, prepared):
+    for zone in await zones_of(view, provider, prepared):
         for one in await provider.list_records(zone):
             address = address_of(view, one.key)
             if address not in known:
@@ -82,7 +82,8 @@ async def _rest(
     return found
 
 
-async def _zones(view: View, provider: DNSProvider[Any], prepared: Prepared) -> list[Zone]:
+async def zones_of(view: View, provider: DNSProvider[Any], prepared: Prepared) -> list[Zone]:
+    """Return the zones that the wished names of a view are in."""
     zones = await provider.list_zones()
     names = {
         r.payload.record.key.name for r in prepared.desired if r.address.kind == DNS_RECORD and r.payload.view is view
@@ -97,7 +98,7 @@ async def export_zones(project: Project, *, wished: bool = False) -> tuple[ZoneT
     prepared = await prepare(project.engine)
     found: list[ZoneTextView] = []
     for view, provider in dns.views.items():
-        for zone in await _zones(view, provider, prepared):
+        for zone in await zones_of(view, provider, prepared):
             sets = (
                 _wished(view, zone, prepared) if wished else await _there(provider, zone, _wished(view, zone, prepared))
             )

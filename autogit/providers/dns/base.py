@@ -95,6 +95,11 @@ class DNSProvider(Provider, Generic[C]):
         """Whether the zones that are meant are seen by a private network only: `<PROVIDER>_PRIVATE` says so."""
         return bool(getattr(self.config, "private", False))
 
+    @property
+    def asked_at(self) -> tuple[str, ...]:
+        """Where its zones are asked by DNS, each as host:port; nothing where their delegation tells."""
+        return ()
+
     @classmethod
     def may_be_private(cls) -> bool:
         """Tell whether it can keep zones that a private network sees only."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import ipaddress
 import os
 import shlex
 import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -23,10 +20,8 @@ from pydantic import AfterValidator, Field
 
 from autogit.errors import (
     MissingError,
-    ProviderAuthError,
     ProviderError,
     RejectedError,
-    StorageFullError,
     UnavailableError,
     UnsupportedError,
 )
@@ -35,14 +30,13 @@ from autogit.providers.base import HealthStatus, ProviderContext
 from autogit.providers.dns import dnsmasq_lines
 from autogit.providers.dns.asking import Endpoint, Texts, answered, ask
 from autogit.providers.dns.base import DNSConfig, DNSProvider
-from autogit.providers.host.atomic import write_atomic
+from autogit.providers.dns.dnsmasq_files import content_of, files, locked, rights, run, store
 
 _OURS = b"# Written by AutoGit, which replaces the whole file: what is changed here by hand is lost."
 _MARK = "# mark "
 _LONGEST_LINE_BYTES = 1000  # dnsmasq takes what is beyond the 1024th byte for another line
 _ADMIN_PATHS = ":/usr/local/sbin:/usr/sbin:/sbin"
 _ASK_SECONDS = 1.0
-_COMMAND_SECONDS = _LOCK_SECONDS = 60.0
 _PAUSE_SECONDS = 0.02
 
 Command = Annotated[str, AfterValidator(lambda text: shlex.join(shlex.split(text)))]
@@ -137,6 +131,11 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
         """It serves the own network; nobody delegates a domain to it."""
         return True
 
+    @property
+    def asked_at(self) -> tuple[str, ...]:
+        """The server itself."""
+        return (self.config.server,)
+
     async def list_zones(self) -> Sequence[Zone]:
         """Return the zones of the configuration; their names are their ids."""
         return self._zones
@@ -197,11 +196,11 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
     def _look(self) -> _World:
         """Read all files; dnsmasq is asked whether it has read our conf file, for a stop may have come before that."""
         world = _World({self._conf: {}, self._hosts: {}}, {}, {})
-        places = [(self._conf, path) for path in _files(self.config.conf_dir) if path.suffix == ".conf"]
-        places += [(self._hosts, path) for path in _files(self.config.hosts_dir)]
+        places = [(self._conf, path) for path in files(self.config.conf_dir) if path.suffix == ".conf"]
+        places += [(self._hosts, path) for path in files(self.config.hosts_dir)]
         places += [(self._conf, self.config.test_config)] if self.config.test_config else []
         for file, path in places:
-            content = _content(path) or b""
+            content = content_of(path) or b""
             text = content.decode("utf-8", "surrogateescape")
             marks = dict(line[len(_MARK) :].split(" ", 1) for line in text.split("\n") if line.startswith(_MARK))
             for key, values in file.read(text).items():
@@ -219,7 +218,7 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
     def _change(self, key: RecordKey, wanted: RecordSet | None, allowed: tuple[RecordSet | None, RecordSet]) -> None:
         """Have a set be as wanted where it is one of the allowed ones now."""
         self._check_folders()
-        with _locked(self.config.conf_dir / ".autogit-records.lock"):
+        with locked(self.config.conf_dir / ".autogit-records.lock"):
             world = self._look()
             there = world.there(self.config.ttl)
             now = there.get(key)
@@ -245,13 +244,13 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
         if sets == world.ours[file] and file != world.unread:
             return
         content, proof = file.content(sets)
-        former = _content(file.path)
+        former = content_of(file.path)
         if former is not None and not former.startswith(_OURS):
             raise RejectedError(f"dnsmasq: {file.path} is not AutoGit's", hint="move that file away")
         restart = file is self._conf and (file == world.unread or proof != world.proofs.get(file))
         if restart:
             self._test(key, content)
-        _store(file.path, content)
+        store(file.path, content)
         try:
             if restart:
                 self._restart()
@@ -259,7 +258,7 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
             if wanted:
                 self._check_answer(wanted)
         except ProviderError as exc:
-            _store(file.path, former) if former else file.path.unlink()
+            store(file.path, former) if former else file.path.unlink()
             if restart:
                 self._start_again(exc)
             raise
@@ -278,16 +277,16 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
                 hint="set DNSMASQ_RESTART_COMMAND, for example to: sudo -n systemctl restart dnsmasq",
             )
         candidate = self.config.conf_dir / ".autogit-records.candidate"
-        _store(candidate, content)
+        store(candidate, content)
         program = shutil.which("dnsmasq", path=os.environ.get("PATH", os.defpath) + _ADMIN_PATHS)
         try:
             for config in filter(None, (candidate, self.config.test_config)) if program else ():
-                _run([str(program), "--test", "-C", str(config)], "dnsmasq --test")
+                run([str(program), "--test", "-C", str(config)], "dnsmasq --test")
         finally:
             candidate.unlink(missing_ok=True)
 
     def _restart(self) -> None:
-        _run(shlex.split(self.config.restart_command), "DNSMASQ_RESTART_COMMAND")
+        run(shlex.split(self.config.restart_command), "DNSMASQ_RESTART_COMMAND")
 
     def _wait_for(self, file: _File, proof: str) -> None:
         limit = time.monotonic() + self.settle_seconds
@@ -326,7 +325,7 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
 
     def _check_folders(self) -> None:
         for name, folder in (("CONF", self.config.conf_dir), ("HOSTS", self.config.hosts_dir)):
-            with _rights(folder):
+            with rights(folder):
                 if not folder.is_dir():
                     raise MissingError(f"dnsmasq: there is no folder {folder}", hint=f"DNSMASQ_{name}_DIR says which")
                 if not os.access(folder, os.W_OK | os.X_OK):
@@ -339,67 +338,3 @@ def _raw(text: str) -> bytes:
 
 def _alike(one: RecordSet | None, other: RecordSet | None) -> bool:
     return replace(one, ttl=0).same_data(replace(other, ttl=0)) if one and other else one is other
-
-
-@contextmanager
-def _rights(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        hint = "AutoGit's user must be able to read what dnsmasq reads, and to write to both folders"
-        raise ProviderAuthError(f"dnsmasq: {path} cannot be used: {exc.strerror}", hint=hint) from exc
-
-
-def _files(folder: Path) -> list[Path]:
-    """Return the files of a folder that dnsmasq reads: it leaves out dotfiles and what editors leave behind."""
-    with _rights(folder):
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in paths if not path.name.startswith((".", "#")) and not path.name.endswith("~")]
-
-
-def _content(path: Path) -> bytes | None:
-    with _rights(path):
-        return path.read_bytes() if path.is_file() else None
-
-
-def _store(path: Path, data: bytes) -> None:
-    try:
-        write_atomic(path, data, 0o644)  # first under a dotfile's name; dnsmasq reads it as a user of its own
-    except StorageFullError as exc:
-        raise ProviderError(f"dnsmasq: {exc.message}", hint=exc.hint) from exc
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes of ours out while files are read and then written."""
-    limit = time.monotonic() + _LOCK_SECONDS
-    with _rights(path):
-        file = path.open("ab")
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as exc:
-                if time.monotonic() > limit:
-                    raise UnavailableError(f"dnsmasq: another process holds {path}") from exc
-            time.sleep(_PAUSE_SECONDS)
-        yield
-
-
-def _run(words: list[str], what: str) -> None:
-    """Run a command; its output goes into a file, for a daemon that it starts may hold on to a pipe."""
-    with tempfile.TemporaryFile() as said:
-        try:
-            done = subprocess.run(
-                words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=_COMMAND_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise UnavailableError(f"dnsmasq: {what} did not end within {_COMMAND_SECONDS:.0f} seconds") from exc
-        except OSError as exc:
-            raise RejectedError(f"dnsmasq: {what} cannot be run: {exc.strerror}", hint="is the path right?") from exc
-        said.seek(0)
-        lines = said.read().decode("utf-8", "replace").split("\n")
-    if done.returncode:
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        raise RejectedError(f"dnsmasq: {what} failed: {last}", hint="run it by hand as the user that AutoGit runs as")

@@ -53,6 +53,11 @@ class ManualDNS(DNSProvider[ManualConfig]):
         fitting = replace(self.capabilities, least_ttl=config.ttl, most_ttl=config.ttl)
         self.capabilities = fitting  # type: ignore[misc] # the configuration says which TTL
 
+    @property
+    def asked_at(self) -> tuple[str, ...]:
+        """The servers that the settings name."""
+        return self.config.resolvers
+
     async def list_zones(self) -> Sequence[Zone]:
         """Return the zones of the configuration; their names are their ids."""
         return self._zones

@@ -50,6 +50,11 @@ class PatientDNS(DNSProvider[Any]):
         """As the provider says."""
         return self.provider.private
 
+    @property
+    def asked_at(self) -> tuple[str, ...]:
+        """As the provider says."""
+        return self.provider.asked_at
+
     def choose_zone(self, name: str, zones: Collection[Zone]) -> Zone | None:
         """Ask the provider: it may choose among zones of one name."""
         return self.provider.choose_zone(name, zones)

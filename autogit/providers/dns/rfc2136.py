@@ -93,6 +93,11 @@ class Rfc2136DNS(DNSProvider[Rfc2136Config]):
     settle_seconds: float = 5.0
     """How long a read may lag behind a write: a moment where BIND signs inline, or a secondary hands updates on."""
 
+    @property
+    def asked_at(self) -> tuple[str, ...]:
+        """The server itself."""
+        return (self.config.server,)
+
     async def list_zones(self) -> Sequence[Zone]:
         """Return the zones of the configuration; their names are their ids. Nobody is asked."""
         return [Zone(name, name, self.private) for name in self.config.zones]

@@ -73,6 +73,9 @@ async def rebind_protection(lookup: Lookup, name: str) -> RebindCheck:
         heard = await lookup.ask_system(Question(key, unchecked=False))
         if heard.reply is None:
             return RebindCheck(name, None, f"{name}: the resolver of this host does not answer: {heard.sentence}")
+        if lookup.config.servers and heard.reply.rcode == "NXDOMAIN":  # a zone of the own network
+            told = f"{name} is {', '.join(private)} where it is kept, and {heard.by} knows no such name"
+            return RebindCheck(name, None, told, "have the resolver of this network ask the zone's server for it")
         if not heard.reply.final_values(kind):
             withheld.append(f"{heard.by} answers {heard.reply.rcode} without an address")
     if not private:
