@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from autogit.errors import Fault, UnsafePlanError
+from autogit.model.dns import DNS_RECORD
 from autogit.model.plan import Action, Change, Plan
 from autogit.model.resource import Address
 
@@ -19,11 +20,14 @@ REGENERABLE = frozenset({"file"})
 class Limits:
     """How much one plan may delete without naming it (octodns `Plan.raise_if_unsafe`).
 
-    Up to `free_deletes` resources, or `share` (0..1) of what exists, whichever is more.
+    Up to `free_deletes` resources, or `share` (0..1) of what exists, whichever is more. DNS records have limits of
+    their own, `free_records` and `records_share`: they are many, and the world remembers that they were gone.
     """
 
     share: float = 0.5
     free_deletes: int = 2
+    records_share: float = 0.3
+    free_records: int = 5
     allowed: frozenset[Address] = frozenset()
 
 
@@ -33,6 +37,10 @@ def check_safe(plan: Plan, limits: Limits) -> None:
     precious = [c for c in deletes if c.address.kind in PRECIOUS]
     if precious:
         _refuse("the plan would destroy data that cannot be made again", precious)
+    records = [c for c in deletes if c.address.kind == DNS_RECORD]
+    held = sum(1 for c in plan.changes if c.before is not None and c.address.kind == DNS_RECORD)
+    if len(records) > max(limits.free_records, int(limits.records_share * held)):
+        _refuse(f"the plan would delete {len(records)} of {held} DNS records at once", records)
     counted = [c for c in deletes if c.address.kind not in REGENERABLE]
     existing = sum(1 for c in plan.changes if c.before is not None and c.address.kind not in REGENERABLE | PRECIOUS)
     if len(counted) > max(limits.free_deletes, int(limits.share * existing)):

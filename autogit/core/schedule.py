@@ -18,6 +18,16 @@ JOBS: tuple[Job, ...] = (
         service_arguments=("--watch",),
         cron_times=("@reboot", "*/5 * * * *"),
     ),
+    Job(
+        name="dns-sync",
+        description="has DNS names follow this network's public address",
+        arguments=("dns", "sync"),
+        kind="timer",
+        cron_times=("*/10 * * * *",),
+        on_calendar="*:0/10",
+        jitter_seconds=60,
+        needs_dns=True,
+    ),
 )
 """Every job, in the order of `autogit schedule show`."""
 
@@ -43,15 +53,15 @@ _RUNTIME_LINES = {"embedded": ("KillMode=process",)}
 _ENGINE_LINES = ("KillMode=mixed", "NoNewPrivileges=yes", "LockPersonality=yes", "RestrictRealtime=yes")
 
 
-def select_jobs(runtime: str, jobs: Sequence[Job] = JOBS) -> tuple[Job, ...]:
-    """Return the jobs that a runtime has a use for."""
-    return tuple(job for job in jobs if runtime in job.runtimes)
+def select_jobs(context: JobContext, jobs: Sequence[Job] = JOBS) -> tuple[Job, ...]:
+    """Return the jobs that a project has a use for."""
+    return tuple(job for job in jobs if context.runtime in job.runtimes and (context.dns or not job.needs_dns))
 
 
 def build_unit_schedule(context: JobContext, jobs: Sequence[Job] = JOBS) -> Schedule:
     """Return the schedule as systemd units. Raises UnsupportedError for paths that no unit can name."""
     _check_words(context, "systemd")
-    chosen = select_jobs(context.runtime, jobs)
+    chosen = select_jobs(context, jobs)
     return Schedule(context.owner, chosen, tuple(file for job in chosen for file in _units(context, job)))
 
 
@@ -63,7 +73,7 @@ def build_crontab_schedule(context: JobContext, jobs: Sequence[Job] = JOBS) -> S
             f"{CRONTAB}: {odd} has a backslash in its name, and cron programs disagree about those",
             hint="move it to a path without one",
         )
-    chosen = select_jobs(context.runtime, jobs)
+    chosen = select_jobs(context, jobs)
     owner = context.owner
     lines = (line for job in chosen for line in _cron_lines(context, job))
     block = "\n".join([owner.begin, owner.line, _NOTE, *lines, owner.end, ""])

@@ -84,10 +84,11 @@ def address_of(view: View, key: RecordKey) -> Address:
 
 def key_of(address: Address) -> tuple[View, RecordKey]:
     """Return view and key of an address. Raises ValueError where it is not one of a set."""
-    *view, name, kind = address.name.split("/")
-    if address.kind != DNS_RECORD or view not in ([], [View.LAN]):
+    parts = address.name.split("/")
+    view = View.LAN if parts[:-2] == [View.LAN] else View.PUBLIC
+    if address.kind != DNS_RECORD or len(parts) != (3 if view is View.LAN else 2):
         raise ValueError(f"{address} is not the address of a DNS record: dns_record/NAME/TYPE")
-    return View.LAN if view else View.PUBLIC, RecordKey(name, kind)
+    return view, RecordKey(*parts[-2:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
+from autogit.core.apply import apply_plan
 from autogit.core.lock import apply_lock
+from autogit.core.observe import observe
+from autogit.core.plan import make_plan
 from autogit.core.reconcile import Prepared, prepare
 from autogit.core.store import Recorder
 from autogit.errors import UsageError
@@ -152,6 +156,24 @@ async def forget(
             rest = "" if address in here else "; its mark stays, for the settings name that provider no more"
             messages.append(f"{address} is left as it is at {where}, and AutoGit holds it no more{rest}")
         return tuple(messages)
+
+
+async def remove_all(project: Project, recorder: Recorder) -> tuple[str, ...]:
+    """Take every record away that is AutoGit's and whose provider the settings name; the caller holds the apply lock.
+
+    Returns a sentence for each that was held. Raises what the provider raises, after what went well is recorded.
+    """
+    lockfile = recorder.lockfile
+    held = {a: e for a, e in lockfile.entries.items() if a.kind == DNS_RECORD and _is_here(project, a, e)}
+    if not held or project.dns is None:
+        return ()
+    ours = replace(lockfile, entries=held)
+    plan = make_plan([], await observe([project.dns], [], ours), ours)
+    result = await apply_plan(plan, [project.dns], recorder, lambda _outcome: None)
+    for outcome in result.failed:
+        if outcome.error is not None:
+            raise outcome.error
+    return tuple(f"{outcome.address} {outcome.detail or 'removed'}" for outcome in result.outcomes)
 
 
 def _is_here(project: Project, address: Address, entry: LockEntry) -> bool:

@@ -58,6 +58,7 @@ async def _project(project: Project) -> AsyncIterator[FindingView]:
     checks: tuple[tuple[str, Callable[[Project], Awaitable[list[FindingView]]]], ...] = (
         ("platform", _platform),
         ("names", _names),
+        ("dns", _dns),
         ("runtime", _runtime),
         ("certificates", _certificates),
         ("secrets", _secrets),
@@ -118,6 +119,19 @@ def _ports(prepared: Prepared) -> Iterator[FindingView]:
     for number in sorted(own - set(wanted.values())):
         message = f"{number} is published by a container of this project, and nothing here asks for it"
         yield FindingView(check="ports", level="warning", message=message, fix="autogit up makes the container anew")
+
+
+async def _dns(project: Project) -> list[FindingView]:
+    """Ask each DNS provider whether its credentials, rights and reach are enough."""
+    found: list[FindingView] = []
+    for view, provider in project.dns.views.items() if project.dns else ():
+        health = await provider.health()
+        check, detail = f"dns {view.value}", health.detail
+        if health.ok:
+            found.append(FindingView(check=check, level="ok", message=detail))
+        else:
+            found.append(FindingView(check=check, level="error", message=detail, fix=health.fix))
+    return found
 
 
 async def _names(project: Project) -> list[FindingView]:

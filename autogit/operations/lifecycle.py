@@ -15,6 +15,7 @@ from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.settings import Settings
+from autogit.operations.dns import remove_all
 from autogit.operations.platform import Event, OnEvent, ignore
 from autogit.operations.project import Project, lockfile_store, provider_context
 from autogit.operations.seal import break_seal
@@ -79,17 +80,27 @@ async def remove_volumes(
 
 
 async def purge(project: Project, confirmed_name: str, *, lock_wait_seconds: float = 0.0) -> tuple[str, ...]:
-    """Stop everything and remove all that AutoGit made here: volumes, state folder and lockfile.
+    """Stop everything and remove all that AutoGit made: DNS records, volumes, state folder and lockfile.
 
-    `.env` and overrides stay. `confirmed_name` must be the project's name. Raises UsageError where it is another.
+    `.env` and overrides stay. `confirmed_name` must be the project's name. Raises UsageError where it is another, and
+    what a DNS provider raises; nothing but records was removed then.
     """
     _check_name(project.settings.project_name, confirmed_name, "down --purge")
     async with apply_lock(project.paths.apply_lock, "down --purge", wait_seconds=lock_wait_seconds):
-        messages = await _stop(project.paths)
+        messages = await _remove_records(project)
+        messages += await _stop(project.paths)
         messages += await _drop_volumes(project.paths, await list_volumes(project.paths))
         shutil.rmtree(project.paths.state)
         project.paths.lockfile.unlink(missing_ok=True)
     return (*messages, "removed .autogit/ (certificates, secrets, data, logs) and autogit.lock.json")
+
+
+async def _remove_records(project: Project) -> tuple[str, ...]:
+    try:
+        recorder = Recorder(project.store, project.store.load(), project.context.clock)
+    except LockfileError as error:
+        return (f"DNS records stay as they are, if there are any: {error.message}",)
+    return await remove_all(project, recorder)
 
 
 def _check_name(name: str, confirmed: str, command: str) -> None:

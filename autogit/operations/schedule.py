@@ -92,6 +92,7 @@ def _schedule(project: Project, machine: Machine, scheduler: Scheduler) -> Sched
         environment=_environment(project, machine.account.home),
         scope=machine.scope,
         user=machine.account.name if machine.account.uid != os.geteuid() else "",
+        dns=project.dns is not None,
     )
     return build_unit_schedule(context) if scheduler.kind == "systemd" else build_crontab_schedule(context)
 

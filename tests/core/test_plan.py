@@ -29,6 +29,7 @@ def _resources(rows):
             tuple(Address.parse(a) for a in row.get("depends_on", [])),
             replace_on=frozenset(row.get("replace_on", [])),
             user_editable=row.get("user_editable", address.kind == "file"),
+            foreign=row.get("foreign", ""),
         )
 
 
@@ -49,7 +50,8 @@ def test_plan_case(folder):
     state = PlatformState({r.address: r for r in _resources(case.get("observed"))})
     lockfile = Lockfile(entries=dict(_entries(case.get("lockfile"), desired)))
 
-    plan = make_plan(desired, state, lockfile, Policy(case.get("policy", "sync")))
+    adopt = [Address.parse(text) for text in case.get("adopt", [])]
+    plan = make_plan(desired, state, lockfile, Policy(case.get("policy", "sync")), adopt=adopt)
 
     assert [[c.action.value, str(c.address), c.reason] for c in plan.changes] == expect["changes"]
     if "unsafe" in expect:

@@ -116,7 +116,7 @@ class TestUnits:
         assert "Restart=" not in service.text
 
     def test_a_job_that_a_runtime_has_no_use_for_is_left_out(self):
-        assert [job.name for job in select_jobs("embedded", [*JOBS, TIMER])] == ["reconcile"]
+        assert [job.name for job in select_jobs(context(runtime="embedded"), [*JOBS, TIMER])] == ["reconcile"]
 
     @pytest.mark.parametrize("path", ["/srv/a\nb", "/srv/a\x1bb", "/srv/a\udcffb"])
     @pytest.mark.parametrize("build", [build_unit_schedule, build_crontab_schedule])

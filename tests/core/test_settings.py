@@ -246,3 +246,51 @@ def test_what_a_product_would_refuse_at_its_start_is_a_fault_now(workbench, line
     (fault,) = refused.value.faults
     assert fault.place == ".env line 2"
     assert message in fault.message
+
+
+class TestProviders:
+    """The settings of providers are known by their names alone, and checked where one is chosen."""
+
+    def test_what_a_chosen_provider_needs_is_told(self, workbench):
+        faults, _ = _faults(workbench, "\nDNS_PROVIDER=cloudflare\n")
+        assert faults == {(".env line 2", "CLOUDFLARE_API_TOKEN"): "is needed with DNS_PROVIDER=cloudflare"}
+
+    def test_a_value_that_does_not_fit_is_told_at_its_line(self, workbench):
+        env = "DNS_PROVIDER=rfc2136\nRFC2136_SERVER=127.0.0.1:x\nRFC2136_KEY_NAME=k\nRFC2136_KEY_SECRET=canary!\n"
+        faults, error = _faults(workbench, env + "RFC2136_PRIVATE=perhaps\n")
+        assert faults[".env line 2", "RFC2136_SERVER=127.0.0.1:x"] == "'127.0.0.1:x' is not host or host:port"
+        assert faults[".env line 4", "RFC2136_KEY_SECRET"].startswith("must be base64")
+        assert faults[".env line 5", "RFC2136_PRIVATE=perhaps"] == "must be true or false"
+        assert "canary" not in f"{error} {error.faults}"
+
+    def test_an_unknown_provider_and_an_unknown_key_name_what_is_near(self, workbench):
+        faults, _ = _faults(workbench, "DNS_PROVIDER=cloudfare\nCLOUDFLARE_API_TOCKEN=x\n")
+        assert "must be one of none, cloudflare, dnsmasq" in faults[".env line 1", "DNS_PROVIDER=cloudfare"]
+        assert faults[".env line 2", "CLOUDFLARE_API_TOCKEN"].endswith("Did you mean CLOUDFLARE_API_TOKEN?")
+
+    def test_a_provider_of_public_zones_does_not_keep_the_lan_view(self, workbench):
+        faults, _ = _faults(workbench, "DNS_LAN_PROVIDER=cloudflare\nCLOUDFLARE_API_TOKEN=x\n")
+        assert faults[".env line 1", "DNS_LAN_PROVIDER=cloudflare"] == "keeps zones that everybody sees, no others"
+
+    def test_a_secret_of_a_provider_comes_from_a_file_and_is_never_shown(self, workbench, tmp_path):
+        (tmp_path / "token").write_text("canary-token\n")
+        found = workbench.settings("DNS_PROVIDER=cloudflare\nCLOUDFLARE_API_TOKEN_FILE=token\n")
+        assert found.provider_secrets["CLOUDFLARE_API_TOKEN"].get_secret_value() == "canary-token"
+        assert found.effective()["CLOUDFLARE_API_TOKEN"] == "(secret)"
+        assert "canary" not in repr(found)
+
+    def test_a_setting_that_ends_like_a_file_of_a_secret_is_itself(self, workbench):
+        found = workbench.settings("GOOGLE_CREDENTIALS_FILE=/etc/key.json\n")
+        assert found.provider_settings == {"GOOGLE_CREDENTIALS_FILE": "/etc/key.json"}
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("INGRESS_IPV6=192.0.2.1", "must be an IPv6 address, auto or none"),
+            ("DNS_SSH_NAME=a.b", "must be one part of a name: lower-case letters, digits and hyphens"),
+            ("DNS_WILDCARD=perhaps", "must be true or false"),
+        ],
+    )
+    def test_dns_settings_say_what_they_take(self, workbench, line, message):
+        faults, _ = _faults(workbench, line)
+        assert faults == {(".env line 1", line): message}

@@ -1,0 +1,212 @@
+"""The parts of the end-to-end tests of DNS: zones of real servers, projects that lead into them, address sources."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dns.name
+import dns.query
+import dns.rdatatype
+import dns.tsig
+import dns.update
+import dns.xfr
+import dns.zone
+
+from tests.integration.conftest import end_installation, make_installation
+from tests.tools import find_tool
+
+MARK = "_autogit"
+_OF_THE_SERVER = {("", "SOA"), ("", "NS"), ("ns", "A")}
+
+
+class BindZone:
+    """One zone of a BIND that all tests of a module share, with the hand of somebody else in it."""
+
+    provider = "rfc2136"
+
+    def __init__(self, server, name):
+        self.server, self.name = server, name
+
+    def settings(self, folder, *, private=True):
+        secret = folder / f"{self.name}.secret"
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text(self.server.key.secret + "\n")
+        secret.chmod(0o600)
+        return {
+            "BASE_DOMAIN": self.name,
+            "DNS_PROVIDER": "rfc2136",
+            "RFC2136_SERVER": self.server.server,
+            "RFC2136_ZONES": self.name,
+            "RFC2136_KEY_NAME": self.server.key.name,
+            "RFC2136_KEY_SECRET_FILE": secret,
+            "RFC2136_PRIVATE": "true" if private else None,
+        }
+
+    def full(self, name):
+        return f"{name}.{self.name}" if name else self.name
+
+    def address(self, name, kind):
+        """The address of a record's resource, as the command line has it."""
+        return f"dns_record/{self.full(name)}/{kind}"
+
+    def addresses(self):
+        """The addresses of all that bears AutoGit's mark."""
+        return {self.address(*key) for key in self.marks()}
+
+    def values(self, name, kind):
+        """What a client is answered for a name below the zone, "" being the zone's own."""
+        return self.server.values(self.full(name), kind)
+
+    def write(self, name, kind, *values, ttl=300):
+        """Put a set in the place of what is there, as somebody else would; no values: take it away."""
+        key = self.server.key
+        keyring = {dns.name.from_text(key.name): dns.tsig.Key(key.name, key.secret, key.algorithm)}
+        change = dns.update.UpdateMessage(self.name, keyring=keyring)
+        change.delete(f"{self.full(name)}.", kind)
+        for value in values:
+            change.add(f"{self.full(name)}.", ttl, kind, value)
+        answer = dns.query.tcp(change, "127.0.0.1", 10, self.server.port)
+        assert answer.rcode() == 0, answer
+
+    def everything(self):
+        """All sets of the zone but those it started with: (name below the zone, type) -> (TTL, values)."""
+        key = self.server.key
+        keyring = {dns.name.from_text(key.name): dns.tsig.Key(key.name, key.secret, key.algorithm)}
+        asked = dns.zone.Zone(self.name)
+        question, _ = dns.xfr.make_query(asked, keyring=keyring)
+        dns.query.inbound_xfr("127.0.0.1", asked, question, port=self.server.port)
+        found = {}
+        for name, rdataset in asked.iterate_rdatasets():
+            short = "" if name == dns.name.empty else name.to_text()
+            found[short, dns.rdatatype.to_text(rdataset.rdtype)] = (
+                rdataset.ttl,
+                tuple(sorted(r.to_text() for r in rdataset)),
+            )
+        return {key: one for key, one in found.items() if key not in _OF_THE_SERVER}
+
+    def records(self):
+        """All of it but marks."""
+        return {key: one for key, one in self.everything().items() if not key[0].startswith(f"{MARK}.")}
+
+    def marks(self):
+        """The keys that a mark stands for."""
+        found = set()
+        for name, _ in self.everything():
+            if name.startswith(f"{MARK}."):
+                kind, _, rest = name.removeprefix(f"{MARK}.").partition(".")
+                found.add((rest.replace("_wildcard", "*", 1), kind.upper()))
+        return found
+
+
+class DnsmasqZone:
+    """The one zone of a dnsmasq of its own, with files of somebody else's beside AutoGit's."""
+
+    provider = "dnsmasq"
+
+    def __init__(self, server, name):
+        self.server, self.name = server, name
+
+    def settings(self, _folder, *, provider_key="DNS_PROVIDER"):
+        return {
+            "BASE_DOMAIN": self.name,
+            provider_key: "dnsmasq",
+            "DNSMASQ_CONF_DIR": self.server.conf_dir,
+            "DNSMASQ_HOSTS_DIR": self.server.hosts_dir,
+            "DNSMASQ_RESTART_COMMAND": f'"{self.server.restart_command}"',
+            "DNSMASQ_TEST_CONFIG": self.server.config,
+            "DNSMASQ_SERVER": self.server.server,
+            "DNSMASQ_TTL": 60,
+        }
+
+    def values(self, name, kind):
+        return self.server.values(f"{name}.{self.name}" if name else self.name, kind)
+
+
+class Source:
+    """A web server that says an address, and another one when it is told to; None: it fails."""
+
+    def __init__(self, address):
+        self.address = address
+        source = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                said = (source.address or "").encode()
+                self.send_response(200 if said else 503)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/ip"
+
+    def end(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def sources(address, count=2):
+    """Address sources that say the same until they are told otherwise."""
+    found = [Source(address) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for one in found:
+            one.end()
+
+
+@contextlib.contextmanager
+def project(zone, private=True, **changed):
+    """A project whose base domain is a zone, ended and removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="autogit-dns-"))
+    given = zone.settings(folder / "keys") if private else zone.settings(folder / "keys", private=False)
+    one = make_installation(folder, **{**given, **changed})
+    programs = {str(Path(path).parent) for name in ("dnsmasq", "named") if (path := find_tool(name))}
+    one.environ["PATH"] = os.pathsep.join([*sorted(programs), one.environ["PATH"]])  # for `dnsmasq --test`
+    try:
+        yield one
+    finally:
+        if has_platform(one):
+            end_installation(one)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def has_platform(installation):
+    """Whether anything of a platform was begun: a process runs, or one is recorded."""
+    lock = installation.root / "autogit.lock.json"
+    recorded = lock.is_file() and any(r.startswith("process/") for r in addresses_in(lock))
+    return recorded or bool(installation.processes())
+
+
+def addresses_in(lock):
+    """The addresses that a lockfile has entries of."""
+    return set(json.loads(lock.read_text()).get("resources", {}))
+
+
+def held(installation):
+    """The DNS records that the project holds by its lockfile."""
+    lock = installation.root / "autogit.lock.json"
+    return {a for a in addresses_in(lock) if a.startswith("dns_record/")} if lock.is_file() else set()
+
+
+def written(installation):
+    """Every file of the project folder, path -> content, but what a mere look may leave: the apply lock."""
+    return {
+        str(path.relative_to(installation.root)): path.read_bytes()
+        for path in sorted(installation.root.rglob("*"))
+        if path.is_file() and path.name != "apply.lock"
+    }
