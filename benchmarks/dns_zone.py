@@ -8,25 +8,28 @@ which is also the least that any program needs that compares with the zone as a 
 ...), after one round that does not count; the libraries are loaded and connections open by then.
 
 The backends are stand-ins and servers on loopback (BIND and dnsmasq the real ones, Route 53 moto's), in a process of
-their own: `wall` has their time too, so it says little about what a vendor takes, `cpu` is this process alone. `requests`
-are those of one plan by a process of its own, a token and a connection among them. `peak` is what Python allocates in
-this process while one plan is made, at most, above what was there before; it is taken in a round that is not timed.
+their own: `wall` has their time too, and says little about what a vendor takes; `cpu` is this process alone. `requests`
+are those of one plan by a process of its own, so one for a token is among them; tests/providers/dns/test_calls.py holds
+them. `peak` is what Python allocates in this process while one plan is made, at most, above what was there before; it
+is taken in a round that is not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import multiprocessing
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from autogit.model.dns import RecordSet, normal_name  # noqa: E402 - it lies beside this folder
+from autogit.model.dns import RecordSet, normal_name, record_set  # noqa: E402 - it lies beside this folder
 from autogit.providers.dns.base import DNSProvider  # noqa: E402 - the same
 from autogit.providers.dns.memory import MemoryConfig, MemoryDNS  # noqa: E402 - the same
 from autogit.providers.dns.patience import PatientDNS  # noqa: E402 - the same
@@ -50,6 +53,7 @@ _NAMES = ("memory", *calls.BACKENDS)
 _TOOLS = {"rfc2136": "named", "dnsmasq": "dnsmasq"}
 _START_SECONDS = 300.0
 _LOOPBACK = "127.0.0.1"
+_WITHOUT_FRACTION = 10
 
 Provider = DNSProvider[Any]
 Taken = tuple[float, float]
@@ -195,14 +199,13 @@ def _told(link: Connection, name: str) -> Any:
 
 def _serve(name: str, place: Path, records: int, link: Connection) -> None:
     """Serve a zone in a process of its own until the other end of the link is closed; count requests for it."""
-    with calls.BACKENDS[name](place, records) as served:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes here too, and the other end ends this in good order
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would tell every request
+    with suppress(EOFError, OSError), calls.BACKENDS[name](place, records) as served:
         link.send((dict(served.settings), dict(served.unwatched)))
         while True:
-            try:
-                link.recv()
-            except (EOFError, KeyboardInterrupt):
-                return
-            link.send(len(served.asked()))
+            link.recv()
+            link.send(sum(one != "connection" for one in served.asked()))
 
 
 def _made(name: str, place: Path, settings: dict[str, Any]) -> Provider:
@@ -214,7 +217,7 @@ def _memory(place: Path, records: int) -> MemoryDNS:
     made = MemoryDNS(context_of(place), MemoryConfig(zones=(calls.ZONE,)))
     kept = made._zones[calls.ZONE]  # noqa: SLF001 - `create_record` looks at every other name each time
     for name, kind, value in calls.sets_of_others(records):
-        one = RecordSet(calls.record_set(name, kind, 0, []).key, 300, (normal_value(kind, value, normal_name),))
+        one = RecordSet(record_set(name, kind, 0, []).key, 300, (normal_value(kind, value, normal_name),))
         kept[one.key] = one
     return made
 
@@ -231,11 +234,15 @@ def _row(name: str, figures: Figures) -> str:
     for rows in (figures.plan, figures.bare):
         for column in (0, 1):
             values = [row[column] for row in rows]
-            cells += f"{f'{statistics.median(values):.0f} ({min(values):.0f})':>16}"
+            cells += f"{f'{_short(statistics.median(values))} ({_short(min(values))})':>16}"
     for column in (0, 1):
         plan, bare = (statistics.median(row[column] for row in rows) for rows in (figures.plan, figures.bare))
         cells += f"{plan / bare:>8.2f}"
     return f"{name:12}{cells}{figures.peak / 2**20:>10.1f}{figures.requests:>10}"
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= _WITHOUT_FRACTION else f"{milliseconds:.1f}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from autogit.model.spec import Route, ServiceSpec
 RECORDS_FILE = "overrides/dns.yml"
 _TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TXT"})
 _CHALLENGE = "_acme-challenge"
-_MARKS = "_autogit"
+_MARKS = "_autogit-"
 _SSH = "ssh"
 _HINT = "docs/how-to/dns-records.md shows a whole file"
 
@@ -122,7 +122,7 @@ def _declared(one: ExtraRecord, settings: Settings) -> RecordSet:
     labels = name.split(".")
     if _CHALLENGE in labels:
         raise RejectedError("is an ACME challenge: those come and go with certificates")
-    if _MARKS in labels:
+    if any(label.startswith(_MARKS) for label in labels):
         raise RejectedError("is a mark: AutoGit writes those itself")
     if one.type == "MX" and name == domain:
         raise RejectedError("mail of the domain itself is not AutoGit's to lead: keep that record by hand")

@@ -155,7 +155,7 @@ class TestDeclared:
             (ExtraRecord("@", "CNAME", ("example.net.",)), "a CNAME stands alone"),
             (ExtraRecord("_acme-challenge", "TXT", ("x",)), "is an ACME challenge"),
             (ExtraRecord("_acme-challenge.git", "CNAME", ("x.example.net.",)), "is an ACME challenge"),
-            (ExtraRecord("_autogit.a.x", "TXT", ("x",)), "is a mark"),
+            (ExtraRecord("_autogit-a.x", "TXT", ("x",)), "is a mark"),
             (ExtraRecord("@", "MX", ("10 mx.example.net.",)), "keep that record by hand"),
             (ExtraRecord("x", "A", ("192.0.2.300",)), "is no IP address"),
             (ExtraRecord("x", "A", ("2001:db8::1",)), "is an address of the other version"),

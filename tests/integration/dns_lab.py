@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -22,7 +23,7 @@ import dns.zone
 from tests.integration.conftest import end_installation, make_installation
 from tests.tools import find_tool
 
-MARK = "_autogit"
+_MARK = re.compile(r"_autogit[-.]([a-z]+)(?:\.(.*))?")
 _OF_THE_SERVER = {("", "SOA"), ("", "NS"), ("ns", "A")}
 
 
@@ -93,16 +94,12 @@ class BindZone:
 
     def records(self):
         """All of it but marks."""
-        return {key: one for key, one in self.everything().items() if not key[0].startswith(f"{MARK}.")}
+        return {key: one for key, one in self.everything().items() if not _MARK.fullmatch(key[0])}
 
     def marks(self):
         """The keys that a mark stands for."""
-        found = set()
-        for name, _ in self.everything():
-            if name.startswith(f"{MARK}."):
-                kind, _, rest = name.removeprefix(f"{MARK}.").partition(".")
-                found.add((rest.replace("_wildcard", "*", 1), kind.upper()))
-        return found
+        found = (_MARK.fullmatch(name) for name, _ in self.everything())
+        return {((one[2] or "").replace("_wildcard", "*", 1), one[1].upper()) for one in found if one}
 
 
 class DnsmasqZone:
@@ -126,7 +123,17 @@ class DnsmasqZone:
         }
 
     def values(self, name, kind):
+        """What a client is answered for a name below the zone, "" being the zone's own."""
         return self.server.values(f"{name}.{self.name}" if name else self.name, kind)
+
+    def write_line(self, line):
+        """Put a line into a file of somebody else's."""
+        self.foreign.write_text(line + "\n")
+        self.server.restart()
+
+    @property
+    def foreign(self):
+        return self.server.conf_dir / "by-hand.conf"
 
 
 class Source:

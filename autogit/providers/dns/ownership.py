@@ -1,8 +1,10 @@
 """Whose a record is: the marks that AutoGit leaves, and those of others; pure.
 
 A mark is the text `heritage=autogit,owner=OWNER,v=1`. Where the provider keeps a note beside a set, it is that note.
-Elsewhere it is a TXT record of its own, at `_autogit.<type>.<name>` (external-dns' TXT registry is the model): never at
-the name itself, where a TXT would forbid a CNAME, and with `_wildcard` for `*`, which may stand leftmost only.
+Elsewhere it is a TXT record of its own, at `_autogit-<type>.<name>` (external-dns' TXT registry is the model): never at
+the name itself, where a TXT would forbid a CNAME, and with `_wildcard` for `*`, which may stand leftmost only. Type and
+prefix are one label: `_autogit.a.example.org` would have `a.example.org` exist without data, and the wildcard would not
+answer for it any more (RFC 4592).
 
 | mark | whose |
 |---|---|
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 
 from autogit.model.dns import RecordKey, RecordSet, Zone
 
+MARK_PREFIX = "_autogit-"
 _HERITAGE = "autogit"
 _VERSION = "1"
 _LONGEST_NAME = 253
@@ -59,10 +62,10 @@ def mark_key(key: RecordKey, zone: Zone) -> RecordKey:
     A name that would be longer than DNS allows is told by its hash instead.
     """
     below = key.name.removesuffix(zone.name).removesuffix(".").replace("*", "_wildcard", 1)
-    parts = ["_autogit", key.type.lower(), below, zone.name]
+    parts = [f"{MARK_PREFIX}{key.type.lower()}", below, zone.name]
     name = ".".join(part for part in parts if part)
     if len(name) > _LONGEST_NAME:
-        parts[2] = hashlib.sha256(below.encode()).hexdigest()[:32]
+        parts[1] = hashlib.sha256(below.encode()).hexdigest()[:32]
         name = ".".join(parts)
     return RecordKey(name, "TXT")
 

@@ -68,7 +68,8 @@ class Served:
     """A backend with a zone full of others' sets, and what makes providers of it.
 
     `asked` returns the requests since it was called last. `refuse` has some pages of the zone be given and the requests
-    after them refused, so many times; `notes_refused` tells whether `asked` has those. `unwatched` are settings with which nobody counts, for measurements.
+    after them refused, so many times; `notes_refused` tells whether `asked` has those. `unwatched` are settings with
+    which nobody counts, for measurements.
     """
 
     name: str

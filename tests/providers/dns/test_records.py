@@ -157,7 +157,7 @@ class TestForeign:
         if provider.capabilities.marks:
             asyncio.run(provider.update_record(ZONE, now[WILD.key], replace(now[WILD.key], mark="")))
         else:
-            mark = RecordKey("_autogit.a._wildcard.home.test", "TXT")
+            mark = RecordKey("_autogit-a._wildcard.home.test", "TXT")
             asyncio.run(provider.delete_record(ZONE, now[mark]))
         assert actions(home.plan([WILD])) == {"dns_record/*.home.test/A": "hold"}
         assert home.check([WILD]) == [], "it says what is wished for"

@@ -206,7 +206,7 @@ class Others:
             self._write(self.provider.create_record(self.zone, wanted), wanted)
 
     def _ours(self, now):
-        return [key for key in sorted(now) if not key.name.startswith("_autogit.")]
+        return [key for key in sorted(now) if not key.name.startswith("_autogit-")]
 
     def _write(self, work, wanted):
         asyncio.run(work)
@@ -240,7 +240,7 @@ def rounds(make, tmp_path, kind, count):
             assert now[key].same_data(one), (number, key, deleted)
         for key, one in wish.items():
             assert key in others.sets or now[key].same_data(one), (number, key)
-        marks = {key for key in now if key.name.startswith("_autogit.")}
+        marks = {key for key in now if key.name.startswith("_autogit-")}
         ours = wish.keys() - others.sets.keys()
         assert now.keys() - marks == ours | others.sets.keys(), number
         assert not marks - {mark_key(key, zone) for key in ours}, number
@@ -259,6 +259,15 @@ def test_what_others_made_is_untouched_after_many_random_rounds(make, tmp_path, 
     figures = rounds(make, tmp_path, kind, count)
     assert figures["conflicts"] > count / 10
     assert figures["foreign"] > count
+
+
+@pytest.mark.integration
+def test_a_mark_hides_no_name_from_the_wildcard(make, tmp_path, bind):
+    provider = make("bind")
+    clean(provider)
+    Installation(tmp_path, provider).up([moved(one, zone_of(provider)) for one in FIRST])
+    for label in ("a", "caa", "txt", "_autogit", "git"):
+        assert bind.values(f"{label}.z0.test", "A") == ["192.0.2.1"], label
 
 
 @pytest.mark.soak
