@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
-from autogit.errors import AutogitError, Fault, OwnershipError, UnsupportedError
+from autogit.errors import AutogitError, Fault, OwnershipError, UnavailableError, UnsupportedError
 from autogit.model.addresses import unfit_for_public
 from autogit.model.dns import (
     DNS_RECORD,
@@ -28,6 +28,7 @@ from autogit.providers.dns.ownership import keys_asked, mark_key, mark_text, mar
 
 _AUTOMATIC_TTL = 1
 """A proxied set has no TTL of its own; this stands for it (it is what Cloudflare says)."""
+_WITHOUT_DNS = "autogit up --here-only leaves DNS out"
 _ALIAS = "CNAME"
 _ADDRESSES = ("A", "AAAA")
 
@@ -96,8 +97,13 @@ class DNSRecords(Reconciler):
         for view, provider in self.views.items():
             wanted = {key for address in scope.desired for v, key in [key_of(address)] if v is view}
             owned = {key for address in scope.owned for v, key in [key_of(address)] if v is view}
-            if wanted or owned:
+            if not wanted and not owned:
+                continue
+            try:
                 found += await self._observe(view, provider, wanted, owned)
+            except UnavailableError as exc:
+                exc.hint = "; ".join(part for part in (exc.hint, _WITHOUT_DNS) if part)
+                raise
         return found
 
     async def _observe(
