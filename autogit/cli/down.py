@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
             project = context.open_project()
             name = project.settings.project_name
             _name_volumes(context)
-            confirm = confirm or _asked(f"This removes secrets, certificates, data and DNS records. Type {name} to go on")
+            confirm = confirm or _asked(f"This removes DNS records, secrets and data. Type {name} to go on")
             messages = context.perform(lifecycle.purge(project, confirm, lock_wait_seconds=lock_wait))
         elif volumes:
             names = _name_volumes(context)

@@ -58,7 +58,7 @@ def up_lines(result: UpView) -> Iterator[str]:
     yield from columns([(f"  {u.service}", u.url, u.login) for u in result.urls])
     if result.certificate:
         yield f"Certificate of {result.certificate} served on {len(result.urls)} of {len(result.urls)} routes."
-    yield "Next: autogit status; to let curl and browsers trust it: autogit certs trust"
+        yield "Next: autogit status; to let curl and browsers trust it: autogit certs trust"
 
 
 def upgrade_lines(view: UpgradeView, *, verbose: bool = False) -> Iterator[str]:

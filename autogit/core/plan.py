@@ -108,7 +108,11 @@ def _adopted(wish: Resource, seen: Resource) -> Change:
 def conflicts(plan: Plan) -> list[Fault]:
     """Return what somebody else made and what is wished for otherwise: it must be adopted, or the wish changed."""
     return [
-        Fault(str(change.address), f"there {_shown(change.before)},", f"wished {_shown(change.after)}: {change.reason}")
+        Fault(
+            str(change.address),
+            "",
+            f"there {_shown(change.before)}, wished {_shown(change.after)}: {change.reason}",
+        )
         for change in plan.held
         if change.before and change.after and change.before.foreign and set(_names(change)) - {"marked"}
     ]

@@ -23,6 +23,7 @@ from autogit.operations.project import Project
 from autogit.operations.seal import break_seal
 from autogit.providers.base import Scope
 from autogit.providers.dns.base import DNSProvider
+from autogit.providers.dns.ownership import parse_mark
 from autogit.providers.dns.presentation import zone_lines
 from autogit.providers.dns.records import DNSRecords
 
@@ -82,8 +83,15 @@ async def _rest(
             address = address_of(view, one.key)
             if address not in known:
                 attributes = {"provider": provider.provider_name, "zone": zone.name}
-                found.append(_row(Resource(address, attributes, payload=one, foreign="not AutoGit's to change"), ()))
+                foreign = _mark_of(one) or "not AutoGit's to change"
+                found.append(_row(Resource(address, attributes, payload=one, foreign=foreign), ()))
     return found
+
+
+def _mark_of(one: RecordSet) -> str:
+    """Return whose mark a TXT set is, "" where it is none."""
+    marks = [mark for value in one.values if (mark := parse_mark(value)) is not None]
+    return f"a mark: {marks[0]}" if marks and one.key.type == "TXT" else ""
 
 
 async def zones_of(view: View, provider: DNSProvider[Any], prepared: Prepared) -> list[Zone]:

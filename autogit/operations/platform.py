@@ -109,8 +109,9 @@ def _engine(project: Project, request: UpRequest) -> Engine:
 
 
 async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanView:
-    obstacles = await find_obstacles(project.engine, plan)
-    notes = [Note("warning", fault.place, f"{fault.subject} {fault.message}") for fault in obstacles]
+    told = conflicts(plan)  # the plan's own lines say these
+    obstacles = [fault for fault in await find_obstacles(project.engine, plan) if fault not in told]
+    notes = [Note("warning", f.place, f"{f.subject} {f.message}".strip()) for f in obstacles]
     for service in sorted(moved_services(plan)):
         try:
             check_upgrades(prepared.spec, prepared.lockfile, {service})
@@ -213,10 +214,10 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
     return UpView(
         plan=view,
         applied=tuple(present.outcome_view(o) for o in result.outcomes),
-        urls=present.urls(prepared.spec),
+        urls=present.urls(prepared.spec) if caller.local else (),
         seconds=round(monotonic() - started, 3),
         in_sync=after.plan.count(Action.NOOP),
-        certificate=prepared.spec.certificate.name,
+        certificate=prepared.spec.certificate.name if caller.local else "",
     )
 
 

@@ -73,7 +73,8 @@ def _record_detail(change: Change) -> str:
         return f"{_text(before.get('values'))}    {before.get('provider', '')}"
     values = _text(after["values"])
     if change.action is Action.HOLD:
-        values = f"there {_text(before.get('values'))}, wished {values}"
+        alike = before.get("values") == after["values"]
+        values = f"there as wished: {values}" if alike else f"there {_text(before.get('values'))}, wished {values}"
     elif before and before.get("values") != after["values"]:
         values = f"{_text(before.get('values'))} -> {values}"
     ttl = "proxied" if after["proxied"] else f"ttl {after['ttl']}"
@@ -132,6 +133,8 @@ def way_out(obstacles: Sequence[Fault]) -> str:
     """Return what helps against obstacles: images have two ways in, the rest say it themselves."""
     if any(fault.place.startswith("image/") for fault in obstacles):
         return "autogit images load FILE brings images from another machine; IMAGE_<SERVICE>= in .env names another one"
+    if named := [fault.place for fault in obstacles if fault.place.startswith(DNS_RECORD)]:
+        return f"autogit up --adopt {named[0]} takes a record over; autogit plan shows what is there and what is wished"
     return "autogit plan shows them too; then autogit up"
 
 

@@ -74,7 +74,7 @@ class Installation:
             plan = await self._plan(records, sets, adopt)
             return [*conflicts(plan), *await records.check(plan.pending)]
 
-        return [f"{f.place}: {f.subject} {f.message}" for f in asyncio.run(check())]
+        return [f"{f.place}: {f.subject} {f.message}".replace(":  ", ": ") for f in asyncio.run(check())]
 
     def up(self, sets, adopt=(), allow_delete=None):
         """Plan and apply; returns the result. Conflicts are left out, as a user would who goes on with the rest."""
