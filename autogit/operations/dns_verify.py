@@ -15,12 +15,12 @@ from autogit.operations.dns import kept, zones_of
 from autogit.operations.project import Project
 from autogit.providers.dns.asking import system_servers
 from autogit.providers.dns.base import DNSProvider
-from autogit.providers.dns.caa import CaaRequest, caa_allows
-from autogit.providers.dns.dnssec import check_dnssec
-from autogit.providers.dns.lookup import Lookup
-from autogit.providers.dns.resolvers import LookupConfig
-from autogit.providers.dns.verifying import verify
-from autogit.providers.dns.zone_health import rebind_protection, split_horizon
+from autogit.providers.dns.world.caa import CaaRequest, caa_allows
+from autogit.providers.dns.world.dnssec import check_dnssec
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import LookupConfig
+from autogit.providers.dns.world.verifying import verify
+from autogit.providers.dns.world.zone_health import rebind_protection, split_horizon
 
 _HTTPS = "https://"
 _ADDRESSES = ("A", "AAAA")

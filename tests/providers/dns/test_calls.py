@@ -9,8 +9,8 @@
 | dnsmasq | none: the configuration names them | 1 question, whether dnsmasq has read our file; the sets are in files |
 
 N is all that is in the zone: others' sets, ours, and our marks where the provider keeps no notes. Wishes are looked for
-in what was read, so the figures do not grow with their number. Only a single wish may be cheaper asked for by name, with
-the five or six sets that tell whose it is: google and rfc2136 do that, so the size of the zone does not matter then.
+in what was read, so the figures do not grow with their number. A single wish may be cheaper asked for by name, with the
+few sets that tell whose it is: google and rfc2136 do that, and then the size of the zone does not matter.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ import dns.rdatatype
 import pytest
 
 from autogit.errors import RateLimitedError
-from autogit.model.dns import record_set
+from autogit.model.dns import Zone, record_set
 from autogit.model.plan import Action
 from autogit.providers.dns.cloudflare import CloudflareDNS
+from autogit.providers.dns.ownership import mark_key
 from autogit.providers.dns.patience import PatientDNS
 from autogit.providers.registry import provider_class
 from tests.fakes import cloudflare as cloudflare_fake
@@ -344,14 +345,14 @@ def test_a_wish_more_is_no_request_more(tmp_path, name):
 @pytest.mark.parametrize("name", ["google", "rfc2136"])
 def test_a_single_wish_is_asked_for_by_name(tmp_path, name):
     """It, what may stand in its way, and each place of a mark; others' sets are not read."""
-    asked = ["*.home.test A", "*.home.test CNAME", "*.home.test TXT"]
-    asked += ["_autogit.a._wildcard.home.test TXT", "_owner.a._wildcard.home.test TXT"]
-    by_name = [one.split() for one in asked]
+    wish, zone = SETS[0].key, Zone(ZONE, ZONE)
+    marks = sorted([mark_key(wish, zone).name, f"_owner.a._wildcard.{ZONE}"])
+    by_name = [(wish.name, "A"), (wish.name, "CNAME"), *((at, "TXT") for at in (wish.name, *marks))]
     google = "GET /dns/v1/projects/home-1/managedZones"
     requests = {
         "google": ["POST /token", f"{google} "] + [f"{google}/home/rrsets name={n}. type={k}" for n, k in by_name],
         # The first is an update of nothing: whether the server is the primary, and takes the key.
-        "rfc2136": ["connection", f"UPDATE {ZONE} SOA", *(f"QUERY {one}" for one in asked)],
+        "rfc2136": ["connection", f"UPDATE {ZONE} SOA", *(f"QUERY {n} {k}" for n, k in by_name)],
     }
     with BACKENDS[name](tmp_path, 500) as served:
         assert len(Installation(tmp_path, served.provider(tmp_path)).plan(SETS[:1]).pending) == 1

@@ -8,10 +8,10 @@ import pytest
 
 from autogit.errors import RejectedError, UsageError
 from autogit.model.dns_checks import PropagationState, Via
-from autogit.providers.dns.propagation import Waiting, await_txt
+from autogit.providers.dns.world.propagation import Waiting, await_txt
 from tests.providers.dns.dnsmasq_server import dnsmasq_server
-from tests.providers.dns.doh_server import doh_server
-from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
+from tests.providers.dns.world.doh_server import doh_server
+from tests.providers.dns.world.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
     ONE,
     RESOLVER,

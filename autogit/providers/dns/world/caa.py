@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from autogit.errors import UsageError
 from autogit.model.dns import RecordKey, normal_name
 from autogit.model.dns_checks import CaaVerdict, Via
-from autogit.providers.dns.lookup import Lookup
+from autogit.providers.dns.world.lookup import Lookup
 
 _CRITICAL = 128
 _KNOWN_TAGS = {"issue", "issuewild", "issuemail", "iodef"}

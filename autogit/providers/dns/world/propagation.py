@@ -11,8 +11,8 @@ from itertools import chain, repeat
 from autogit.errors import UsageError
 from autogit.model.dns import RecordKey, normal_name
 from autogit.model.dns_checks import Propagation, PropagationState, Seen, ServerAnswer, Via
-from autogit.providers.dns.lookup import Lookup
 from autogit.providers.dns.patience import Sleep
+from autogit.providers.dns.world.lookup import Lookup
 
 _PAUSES_SECONDS = (2.0, 4.0, 8.0)
 _LONGEST_PAUSE_SECONDS = 10.0

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from autogit.model.dns import RecordKey, normal_name
 from autogit.model.dns_checks import HorizonView, RebindCheck, SplitHorizon
-from autogit.providers.dns.exchange import Question
-from autogit.providers.dns.lookup import Lookup
+from autogit.providers.dns.world.exchange import Question
+from autogit.providers.dns.world.lookup import Lookup
 
 # RFC 6598: shared by the customers of a carrier. `ipaddress` takes it neither for private nor for global.
 _CARRIER = ipaddress.ip_network("100.64.0.0/10")

@@ -20,10 +20,10 @@ import dns.rcode
 import psutil
 import pytest
 
-from autogit.providers.dns.lookup import Lookup
-from autogit.providers.dns.resolvers import LookupConfig
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import LookupConfig
 from tests.providers.dns.dnsmasq_server import free_port
-from tests.providers.dns.relay import Relays
+from tests.providers.dns.world.relay import Relays
 from tests.tools import require_tool
 
 _SETTLE_SECONDS = 20.0

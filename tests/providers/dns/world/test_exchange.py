@@ -13,9 +13,9 @@ import pytest
 
 from autogit.errors import UnavailableError
 from autogit.model.dns import RecordKey
-from autogit.providers.dns.exchange import Question, Reply, ask_address, ask_https, check_https_url
+from autogit.providers.dns.world.exchange import Question, Reply, ask_address, ask_https, check_https_url
 from tests.providers.dns.dnsmasq_server import free_port
-from tests.providers.dns.odd_server import OddServer
+from tests.providers.dns.world.odd_server import OddServer
 
 pytestmark = pytest.mark.integration
 

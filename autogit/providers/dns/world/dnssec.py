@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from autogit.model.dns import RecordKey, normal_name
 from autogit.model.dns_checks import Authority, DnssecCheck, DnssecState
-from autogit.providers.dns.exchange import Question, Reply
-from autogit.providers.dns.lookup import Lookup
-from autogit.providers.dns.resolvers import Heard
+from autogit.providers.dns.world.exchange import Question, Reply
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import Heard
 
 if TYPE_CHECKING:
     from dns.rdtypes.ANY.DNSKEY import DNSKEY

@@ -9,10 +9,10 @@ import pytest
 
 from autogit.model.dns import record_set
 from autogit.model.dns_checks import CheckState, Via
-from autogit.providers.dns.verifying import normal_values, random_label, verify
+from autogit.providers.dns.world.verifying import normal_values, random_label, verify
 from tests.providers.dns.dnsmasq_server import dnsmasq_server
-from tests.providers.dns.doh_server import doh_server
-from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
+from tests.providers.dns.world.doh_server import doh_server
+from tests.providers.dns.world.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
     ONE,
     RESOLVER,

@@ -12,7 +12,7 @@ from autogit.errors import UnavailableError, UsageError
 from autogit.model.dns import RecordKey
 from autogit.model.dns_checks import Nameserver, ServerAnswer, Via
 from autogit.providers.dns.asking import endpoint, system_servers
-from autogit.providers.dns.exchange import SILENCE, Question, Reply, ask_address, ask_https, check_https_url
+from autogit.providers.dns.world.exchange import SILENCE, Question, Reply, ask_address, ask_https, check_https_url
 
 _PORT = 53
 # A resolver may be silent for one zone whose servers are; never heard and silent so often, it is down.

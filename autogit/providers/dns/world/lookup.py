@@ -8,8 +8,8 @@ from dataclasses import replace
 from autogit.errors import UnavailableError
 from autogit.model.dns import RecordKey
 from autogit.model.dns_checks import Authority, Nameserver, Seen, ServerAnswer, Via
-from autogit.providers.dns.exchange import Question, Reply, ask_address
-from autogit.providers.dns.resolvers import LookupConfig, Resolvers, caught, failure_of, first_heard
+from autogit.providers.dns.world.exchange import Question, Reply, ask_address
+from autogit.providers.dns.world.resolvers import LookupConfig, Resolvers, caught, failure_of, first_heard
 
 _MOST_ALIASES = 8
 

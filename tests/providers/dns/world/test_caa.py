@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from autogit.errors import RejectedError, UsageError
-from autogit.providers.dns.caa import CaaRequest, caa_allows, judge_caa
-from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
+from autogit.providers.dns.world.caa import CaaRequest, caa_allows, judge_caa
+from tests.providers.dns.world.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
     ONE,
     _sockets_stay_on_loopback,

@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from autogit.model.dns_checks import DnssecState
-from autogit.providers.dns.dnssec import check_dnssec
-from autogit.providers.dns.zone_health import is_private_address, rebind_protection, split_horizon
+from autogit.providers.dns.world.dnssec import check_dnssec
+from autogit.providers.dns.world.zone_health import is_private_address, rebind_protection, split_horizon
 from tests.providers.dns.dnsmasq_server import dnsmasq_server
-from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
+from tests.providers.dns.world.named_world import (  # noqa: F401 - a fixture by its name
     LOCAL,
     NOBODY,
     ONE,

@@ -11,11 +11,11 @@ import pytest
 from autogit.errors import UsageError
 from autogit.model.dns import RecordKey
 from autogit.model.dns_checks import Nameserver, Via
-from autogit.providers.dns.exchange import Question
-from autogit.providers.dns.lookup import Lookup
-from autogit.providers.dns.resolvers import LookupConfig
-from tests.providers.dns.doh_server import doh_server
-from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its name
+from autogit.providers.dns.world.exchange import Question
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import LookupConfig
+from tests.providers.dns.world.doh_server import doh_server
+from tests.providers.dns.world.named_world import (  # noqa: F401 - a fixture by its name
     NOBODY,
     ONE,
     RESOLVER,
@@ -24,7 +24,7 @@ from tests.providers.dns.named_world import (  # noqa: F401 - a fixture by its n
     dns_world,
     zone_text,
 )
-from tests.providers.dns.odd_server import OddServer
+from tests.providers.dns.world.odd_server import OddServer
 
 pytestmark = pytest.mark.integration
 

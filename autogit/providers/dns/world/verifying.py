@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from autogit.model.dns import RecordKey, RecordSet
 from autogit.model.dns_checks import CheckState, RecordCheck, Seen, ServerAnswer, Via
-from autogit.providers.dns.lookup import Lookup
 from autogit.providers.dns.presentation import value_of, zone_lines
+from autogit.providers.dns.world.lookup import Lookup
 
 _AT_ONCE = 8
 _WORST_LAST = (
