@@ -91,6 +91,7 @@ def main() -> None:
     options.add_argument("--only", default=",".join(_NAMES), help="providers, separated by commas (default: all)")
     asked = options.parse_args()
     names = asked.only.split(",")
+    signal.signal(signal.SIGTERM, _stop)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = _LOOPBACK
     try:
         _check(names, asked.records, asked.rounds)
@@ -101,6 +102,10 @@ def main() -> None:
         sys.exit(f"error: {exc}")
     except KeyboardInterrupt:
         sys.exit("stopped: the servers have ended, their folders are removed")
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check(names: list[str], records: int, rounds: int) -> None:

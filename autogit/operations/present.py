@@ -102,9 +102,8 @@ def outcome_view(outcome: Outcome) -> OutcomeView:
 
 def urls(spec: PlatformSpec) -> tuple[UrlView, ...]:
     """Return where each routed service is reached from outside, and how to log in."""
-    return tuple(
-        UrlView(service=r.service, url=route_url(spec, r.host), login=_login(spec, r.service)) for r in spec.routes
-    )
+    places = dict.fromkeys((r.service, r.host) for r in spec.routes)  # a host may have several routes
+    return tuple(UrlView(service=s, url=route_url(spec, host), login=_login(spec, s)) for s, host in places)
 
 
 def route_url(spec: PlatformSpec, host: str) -> str:

@@ -76,7 +76,7 @@ class Route53Config(DNSConfig):
     )
     private: bool = Field(default=False, description="Whether names are looked for in private hosted zones")
     sync_seconds: int = Field(
-        60, ge=0, le=600, description="How long to wait until all of AWS's name servers have a change; 0 does not wait"
+        0, ge=0, le=600, description="How long to wait until all of AWS's name servers have a change; 0 does not wait"
     )
 
 

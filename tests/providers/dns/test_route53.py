@@ -98,8 +98,9 @@ class TestContract(DNSProviderContract):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_no_right_of_the_documented_policy_is_one_too_many(aws, provider, zone, action):
+def test_no_right_of_the_documented_policy_is_one_too_many(aws, zone, action):
     """Without each of them something fails, and the error names it."""
+    provider = provider_of(aws, sync_seconds=60)
     policy = policy_of_the_page(zone.id)
     granted = []
     for statement in policy["Statement"]:
@@ -357,7 +358,7 @@ def test_a_write_waits_until_all_name_servers_have_it(aws, zone):
         pauses.append(seconds)
 
     aws.pending = 3
-    run(provider_of(aws, sleep).create_record(zone, A))
+    run(provider_of(aws, sleep, sync_seconds=60).create_record(zone, A))
     assert aws.calls.count("GetChange") == 4
     assert pauses == [2, 2, 2, 2]
 
@@ -374,9 +375,9 @@ def test_who_does_not_want_to_wait_needs_no_right_to_look(aws, zone):
     assert "GetChange" not in aws.calls
 
 
-def test_being_asked_too_often_while_waiting_does_not_fail_the_write(aws, provider, zone):
+def test_being_asked_too_often_while_waiting_does_not_fail_the_write(aws, zone):
     aws.fail("GetChange", RefusedError(400, "Throttling", "Rate exceeded"), RefusedError(500, "InternalFailure"))
-    run(provider.create_record(zone, A))
+    run(provider_of(aws, sync_seconds=60).create_record(zone, A))
     assert aws.calls.count("GetChange") == 4
 
 
