@@ -95,14 +95,14 @@ def list_descriptors() -> list[ServiceDescriptor]:
 
 
 def list_errors() -> list[type[errors.AutogitError]]:
-    """Return AutogitError and every class below it, parents first."""
+    """Return AutogitError and every class below it that a user can meet, parents first."""
 
     def walk(kind: type[errors.AutogitError]) -> Iterator[type[errors.AutogitError]]:
         yield kind
         for child in kind.__subclasses__():
             yield from walk(child)
 
-    return list(walk(errors.AutogitError))
+    return [kind for kind in walk(errors.AutogitError) if kind.__module__ == errors.__name__]
 
 
 def list_commands() -> list[CommandPage]:

@@ -99,6 +99,8 @@ def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:
     elif not result.plan.counts["hold"]:
         elapsed = round((perf_counter() - _STARTED) * 1000)
         output.data(result, [f"Nothing to do ({result.in_sync} resources in sync, {elapsed} ms)."])
+        for note in (n for n in result.plan.notes if n.level == "warning"):
+            output.warning(f"{note.subject}: {note.message}")
     else:
         output.data(result, plan_lines(result.plan, verbose=output.verbose))
     if result.plan.counts["hold"] and not dry_run:

@@ -96,20 +96,24 @@ def _add_declared(
 ) -> None:
     """Add the user's sets, which stand beside the platform's and never in their place."""
     faults: list[Fault] = []
+    lines: dict[RecordKey, int] = {}
     for one in extra:
         if view not in one.views:
             continue
+        place = f"{RECORDS_FILE} line {one.line}" if one.line else RECORDS_FILE
         try:
             declared = _declared(one, settings)
         except RejectedError as exc:
-            faults.append(Fault(RECORDS_FILE, f"{one.name}/{one.type}", exc.message))
+            faults.append(Fault(place, f"{one.name}/{one.type}", exc.message))
             continue
         beside = [key for key in sets if key.name == declared.key.name]
         if declared.key in sets:
-            faults.append(Fault(RECORDS_FILE, str(declared.key), "is there already: it is a record of the platform"))
+            whose = f"line {lines[declared.key]} has it" if declared.key in lines else "it is a record of the platform"
+            faults.append(Fault(place, str(declared.key), f"is there already: {whose}"))
         elif beside and "CNAME" in {declared.key.type, *(key.type for key in beside)}:
-            faults.append(Fault(RECORDS_FILE, str(declared.key), f"cannot be beside {beside[0]}: a CNAME stands alone"))
+            faults.append(Fault(place, str(declared.key), f"cannot be beside {beside[0]}: a CNAME stands alone"))
         sets.setdefault(declared.key, declared)
+        lines.setdefault(declared.key, one.line)
     if faults:
         raise _error(faults)
 
@@ -205,7 +209,8 @@ def _row(row: Any, number: int, source: YamlSource, faults: list[Fault]) -> Extr
         fault(f"must be one of {', '.join(sorted(_TYPES))}", "type")
         return None
     views = tuple(View) if read.view == "both" else (View(read.view),)
-    return ExtraRecord(read.name, kind, read.values, views, read.ttl, read.proxied)
+    line = source.line_of(("records", number))
+    return ExtraRecord(read.name, kind, read.values, views, read.ttl, read.proxied, line)
 
 
 def _error(faults: Sequence[Fault]) -> SettingsError:

@@ -41,8 +41,10 @@ def check_safe(plan: Plan, limits: Limits) -> None:
     held = sum(1 for c in plan.changes if c.before is not None and c.address.kind == DNS_RECORD)
     if len(records) > max(limits.free_records, int(limits.records_share * held)):
         _refuse(f"the plan would delete {len(records)} of {held} DNS records at once", records)
-    counted = [c for c in deletes if c.address.kind not in REGENERABLE]
-    existing = sum(1 for c in plan.changes if c.before is not None and c.address.kind not in REGENERABLE | PRECIOUS)
+    counted = [c for c in deletes if c.address.kind not in REGENERABLE | {DNS_RECORD}]
+    existing = sum(
+        1 for c in plan.changes if c.before is not None and c.address.kind not in REGENERABLE | PRECIOUS | {DNS_RECORD}
+    )
     if len(counted) > max(limits.free_deletes, int(limits.share * existing)):
         _refuse(f"the plan would delete {len(counted)} of {existing} resources at once", counted)
 

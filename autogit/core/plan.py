@@ -31,6 +31,10 @@ Explain = Callable[[Address], str]
 """Why a desired resource differs from what was last applied, or "" where that cannot be told."""
 
 
+CONFLICT = "there "
+"""How the sentence of a conflict begins."""
+
+
 def no_explanation(_address: Address) -> str:
     """Know no reason."""
     return ""
@@ -111,7 +115,7 @@ def conflicts(plan: Plan) -> list[Fault]:
         Fault(
             str(change.address),
             "",
-            f"there {_shown(change.before)}, wished {_shown(change.after)}: {change.reason}",
+            f"{CONFLICT}{_shown(change.before)}, wished {_shown(change.after)}: {change.reason}",
         )
         for change in plan.held
         if change.before and change.after and change.before.foreign and set(_names(change)) - {"marked"}

@@ -103,7 +103,10 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class ExtraRecord:
-    """A set that the user declares in `overrides/dns.yml`; a `name` without a final dot is below the base domain."""
+    """A set that the user declares in `overrides/dns.yml`, at a line of it.
+
+    A `name` without a final dot is below the base domain.
+    """
 
     name: str
     type: str
@@ -111,6 +114,7 @@ class ExtraRecord:
     views: tuple[View, ...] = (View.PUBLIC, View.LAN)
     ttl: int | None = None
     proxied: bool = False
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,10 @@ async def verify_dns(project: Project, names: Collection[str] = ()) -> DnsVerify
     wished = [r.payload for r in prepared.desired if r.address.kind == DNS_RECORD]
     if names:
         wished = [one for name in names for one in _of_name(normal_name(name), wished)]
+    else:  # a record of somebody else's may hide a service from the wildcard (RFC 4592)
+        known = {one.record.key.name for one in wished}
+        hosts = sorted({route.host for route in prepared.spec.routes} - known)
+        wished += [one for host in hosts if _is_below(host, known) for one in _of_name(host, wished)]
     records: list[RecordCheckView] = []
     zones: list[ZoneCheckView] = []
     for view, provider in dns.views.items():
@@ -47,6 +51,10 @@ async def verify_dns(project: Project, names: Collection[str] = ()) -> DnsVerify
         for zone in await zones_of(view, provider, prepared):
             zones += await _zone_checks(lookup, zone, [s for s in sets if zone.holds(s.key.name)], prepared)
     return DnsVerifyView(records=tuple(records), zones=tuple(zones))
+
+
+def _is_below(host: str, names: Collection[str]) -> bool:
+    return f"*.{host.partition('.')[2]}" in names
 
 
 def _of_name(name: str, wished: Sequence[WantedRecord]) -> list[WantedRecord]:

@@ -25,6 +25,7 @@ from autogit.errors import (
     NotReadyError,
     PartialApplyError,
     StalePlanError,
+    UnsafePlanError,
     UnsupportedError,
     UsageError,
 )
@@ -112,6 +113,10 @@ async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanVi
     told = conflicts(plan)  # the plan's own lines say these
     obstacles = [fault for fault in await find_obstacles(project.engine, plan) if fault not in told]
     notes = [Note("warning", f.place, f"{f.subject} {f.message}".strip()) for f in obstacles]
+    try:
+        check_safe(plan, Limits())
+    except UnsafePlanError as exc:
+        notes.append(Note("warning", "guard", f"{exc.message}: {exc.hint}"))
     for service in sorted(moved_services(plan)):
         try:
             check_upgrades(prepared.spec, prepared.lockfile, {service})

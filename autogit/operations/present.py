@@ -8,6 +8,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 from autogit.core.explain import describe_setting
+from autogit.core.plan import CONFLICT
 from autogit.core.reconcile import Prepared
 from autogit.errors import AutogitError, Fault
 from autogit.model.dns import DNS_RECORD
@@ -132,8 +133,8 @@ def way_out(obstacles: Sequence[Fault]) -> str:
     """Return what helps against obstacles: images have two ways in, the rest say it themselves."""
     if any(fault.place.startswith("image/") for fault in obstacles):
         return "autogit images load FILE brings images from another machine; IMAGE_<SERVICE>= in .env names another one"
-    if named := [fault.place for fault in obstacles if fault.place.startswith(DNS_RECORD)]:
-        return f"autogit up --adopt {named[0]} takes a record over; autogit plan shows what is there and what is wished"
+    if named := [f"--adopt {f.place}" for f in obstacles if f.message.startswith(CONFLICT)]:
+        return f"autogit up {' '.join(named)} takes over; autogit plan shows what is there and what is wished"
     return "autogit plan shows them too; then autogit up"
 
 

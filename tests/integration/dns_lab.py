@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import tempfile
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +26,13 @@ import dns.zone
 from tests.integration.conftest import end_installation, make_installation
 from tests.tools import find_tool
 
+LAN, LAN6, OTHER_LAN = "192.168.1.170", "fd00::170", "192.168.1.171"
+WORLD, OTHER_WORLD = "93.184.215.14", "93.184.216.34"
+CAA = '0 issue "letsencrypt.org"'
+HOME = {"INGRESS_IP": LAN, "INGRESS_IPV6": LAN6, "DNS_CAA": "letsencrypt.org"}
+WILD = {("*", "A"): (300, (LAN,)), ("*", "AAAA"): (300, (LAN6,))}
+APEX = {("", "A"): (300, (LAN,)), ("", "AAAA"): (300, (LAN6,)), ("", "CAA"): (300, (CAA,))}
+FOREIGN = {("printer", "A"): (600, ("192.168.1.20",)), ("_x.printer", "TXT"): (300, ('"kept by hand"',))}
 _MARK = re.compile(r"_autogit[-.]([a-z]+)(?:\.(.*))?")
 _OF_THE_SERVER = {("", "SOA"), ("", "NS"), ("ns", "A")}
 
@@ -217,3 +227,131 @@ def written(installation):
         for path in sorted(installation.root.rglob("*"))
         if path.is_file() and path.name != "apply.lock"
     }
+
+
+def put_foreign(zone):
+    for (name, kind), (ttl, values) in FOREIGN.items():
+        zone.write(name, kind, *values, ttl=ttl)
+
+
+def apply_as_asked(home):
+    """Apply; where it is refused for what it would delete, as the hint says."""
+    done = home.run("dns", "apply", "--yes", expect=None)
+    if done.returncode:
+        assert "error[unsafe-plan]" in done.stderr
+        allowed = re.findall(r"--allow-delete (\S+)", done.stderr)
+        home.run("dns", "apply", "--yes", *(word for name in allowed for word in ("--allow-delete", name)))
+
+
+def heartbeat(home):
+    return json.loads((home.root / ".autogit" / "heartbeats" / "dns-sync.json").read_text())
+
+
+def adopting(zone, keys):
+    return [word for key in keys for word in ("--adopt", zone.address(*key))]
+
+
+DECLARED = """\
+records:
+- {name: mail, type: MX, values: [10 mx1.example.org., 20 mx2.example.org.], ttl: 3600}
+- {name: _sip._tcp, type: srv, values: [10 60 5060 sip.example.org.]}
+- {name: note, type: TXT, values: ["v=spf1 -all; \\"quoted\\"", second]}
+- {name: www, type: CNAME, values: [api.example.org.]}
+- {name: nas, type: AAAA, values: ["FD00:0::20"]}
+"""
+
+
+GOOD_ROW = "- {name: ok, type: TXT, values: [fine]}"
+NO_ROWS = {
+    "- {name: a, type: A, values: [192.168.1.1], tll: 60}": "is not a field",
+    "- {name: a, type: A}": "is missing",
+    "- {name: a, type: A, values: []}": "values",
+    "- {name: a, type: NAPTR, values: [x]}": "must be one of A, AAAA",
+    "- {name: a, type: A, values: [192.168.1.1], ttl: 0}": "ttl",
+    "- {name: a, type: A, values: [192.168.1.1], view: world}": "view",
+    "- {name: [a], type: A, values: [192.168.1.1]}": "name",
+    "- hello": "",
+}
+"""What is no record at all, and what is said of it."""
+ROWS_THAT_CANNOT_BE = {
+    "- {name: a, type: A, values: [192.168.1.256]}": "'192.168.1.256', which is no IP address",
+    "- {name: b, type: A, values: ['fd00::1']}": "'fd00::1', which is an address of the other version",
+    "- {name: c, type: MX, values: [mx.example.org.]}": "no value of type MX",
+    "- {name: d, type: SRV, values: [1 2 sip.example.org.]}": "no value of type SRV",
+    "- {name: a b, type: TXT, values: [x]}": "is not a DNS name: 'a b'",
+    "- {name: '@', type: MX, values: [10 mx.example.org.]}": "mail of the domain itself",
+    "- {name: _acme-challenge, type: TXT, values: [x]}": "is an ACME challenge",
+    "- {name: _autogit-a.e, type: TXT, values: [x]}": "is a mark",
+    "- {name: '@', type: A, values: [192.168.1.1]}": "it is a record of the platform",
+    "- {name: '*', type: CNAME, values: [a.example.org.]}": "a CNAME stands alone",
+    "- {name: f, type: TXT, values: [x], proxied: true}": "cannot be proxied",
+}
+"""What is a record and cannot be one here, and what is said of it."""
+
+
+def rows(count, value):
+    lines = [f"- {{name: r{n}, type: TXT, values: ['{value}']}}" for n in range(count)]
+    return "records:\n" + "\n".join(lines) + "\n"
+
+
+def wish(home, dice):
+    """Give a project another wish; what the zone should have then."""
+    wildcard, address, text, count = dice.random() < 0.5, dice.choice([LAN, OTHER_LAN]), dice.choice("ab"), 8
+    home.set(DNS_WILDCARD=str(wildcard).lower(), INGRESS_IP=address)
+    (home.root / "overrides").mkdir(exist_ok=True)
+    (home.root / "overrides" / "dns.yml").write_text(rows(count, text))
+    names = ["*", ""] if wildcard else ["api"]
+    found = {(name, "A"): (300, (address,)) for name in names}
+    found |= {(name, "AAAA"): (300, (LAN6,)) for name in names}
+    return found | {("", "CAA"): APEX["", "CAA"]} | {(f"r{n}", "TXT"): (300, (f'"{text}"',)) for n in range(count)}
+
+
+def kill_at_work(home, dice):
+    """Start `dns apply` and kill it: at any moment, or right after one of its records landed; was it at work?"""
+    victim = home.start("dns", "apply", "--yes")
+    if dice.random() < 0.4:
+        time.sleep(dice.uniform(0.1, 0.7))
+    else:
+        lines = iter(victim.stderr.readline, "")
+        landed = dice.randrange(0, 10)
+        for line in lines:
+            if line.startswith("[") and (landed := landed - 1) < 0:
+                break
+        time.sleep(dice.uniform(0.0, 0.02))
+    died = victim.poll() is None
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
+    return died
+
+
+def converges_after_kills(bind, kills, seed):
+    """Kill `dns apply` until `kills` died, in fresh and in filled zones.
+
+    Returns how many were started, and how many of those that died left a zone between what it was and what was wished.
+    """
+    dice = random.Random(seed)
+    started = killed = midway = 0
+    while killed < kills:
+        zone = bind.free.pop(0)
+        put_foreign(zone)
+        with project(zone, **HOME) as home:
+            for turn in range(4):
+                wished = wish(home, dice)
+                started += 1
+                assert started <= 3 * kills + 10, "most of them ended before their moment came"
+                before = zone.everything()
+                killed += kill_at_work(home, dice)
+                left = zone.records()
+                midway += zone.everything() != before and (left != wished | FOREIGN or zone.marks() != set(wished))
+                assert {key: one for key, one in left.items() if key in FOREIGN} == FOREIGN
+                if dice.random() < 0.5:  # the next run need not want what the killed one wanted
+                    wished = wish(home, dice)
+                where = f"turn {turn} of {zone.name}, start {started}, seed {seed}"
+                apply_as_asked(home)
+                assert zone.records() == wished | FOREIGN, where
+                assert zone.marks() == set(wished), where
+                assert held(home) == {zone.address(*key) for key in wished}, where
+                if killed >= kills:
+                    break
+            home.run("dns", "plan", "--exit-code")
+    return started, midway

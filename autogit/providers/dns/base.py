@@ -95,6 +95,11 @@ class DNSProvider(Provider, Generic[C]):
         """Whether the zones that are meant are seen by a private network only: `<PROVIDER>_PRIVATE` says so."""
         return bool(getattr(self.config, "private", False))
 
+    def fixed_by(self, one: RecordSet) -> str:
+        """Return what keeps AutoGit from ever changing a set that was read, as a sentence; "" where nothing does."""
+        del one
+        return ""
+
     @property
     def asked_at(self) -> tuple[str, ...]:
         """Where its zones are asked by DNS, each as host:port; nothing where their delegation tells."""

@@ -94,7 +94,8 @@ class _World:
         found = {key: one for file, sets in self.ours.items() if file != self.unread for key, one in sets.items()}
         for key, values in self.foreign.items():
             ours = found.get(key, RecordSet(key, ttl, ()))
-            found[key] = replace(ours, values=tuple(sorted({*values, *ours.values})))
+            places = tuple(sorted({str(path) for path in values.values()}))
+            found[key] = replace(ours, values=tuple(sorted({*values, *ours.values})), handles=places)
         return found
 
 
@@ -130,6 +131,10 @@ class DnsmasqDNS(DNSProvider[DnsmasqConfig]):
     def private(self) -> bool:
         """It serves the own network; nobody delegates a domain to it."""
         return True
+
+    def fixed_by(self, one: RecordSet) -> str:
+        """Others' files are theirs."""
+        return f"it is in {', '.join(one.handles)}, which AutoGit does not change" if one.handles else ""
 
     @property
     def asked_at(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from autogit.errors import RateLimitedError, UnavailableError
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
+from autogit.model.resource import Address
 from autogit.providers.base import HealthStatus
 from autogit.providers.dns.base import DNSProvider
 
@@ -49,6 +50,10 @@ class PatientDNS(DNSProvider[Any]):
     def private(self) -> bool:
         """As the provider says."""
         return self.provider.private
+
+    def fixed_by(self, one: RecordSet) -> str:
+        """As the provider says."""
+        return self.provider.fixed_by(one)
 
     @property
     def asked_at(self) -> tuple[str, ...]:
@@ -121,7 +126,9 @@ class PatientDNS(DNSProvider[Any]):
         told = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
         if told > LONGEST_WAIT_SECONDS:
             raise exc
-        await self._sleep(told or _PAUSES_SECONDS[attempt])
+        pause = told or _PAUSES_SECONDS[attempt]
+        self.context.progress(Address("dns", self.provider_name), f"{exc.message}; asking again in {pause:.0f} s")
+        await self._sleep(pause)
 
 
 def _alike(one: RecordSet | None, other: RecordSet | None, *, marks: bool = False) -> bool:

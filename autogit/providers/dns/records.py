@@ -161,7 +161,10 @@ class DNSRecords(Reconciler):
 
     def _held_by_programs(self, address: Address, wanted: WantedRecord) -> list[Fault]:
         """Refuse to adopt what another program still says is its own: it would take it back."""
-        marks = programs_marks(wanted.record.key, self._seen[wanted.view].sets)
+        seen, key = self._seen[wanted.view].sets, wanted.record.key
+        if fixed := self.views[wanted.view].fixed_by(seen[key]):
+            return [Fault(str(address), "", f"cannot be adopted: {fixed}; change it there")]
+        marks = programs_marks(key, seen)
         return [
             Fault(
                 str(address), "", f"cannot be adopted: {mark} holds it by the TXT at {key.name}; have it let go first"
