@@ -29,17 +29,20 @@ def _register_plan(group: typer.Typer) -> None:
         out: Annotated[Path | None, typer.Option(help="Save the plan, for dns apply --plan.")] = None,
         policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
         exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,
+        adopt: Annotated[
+            list[str] | None, typer.Option(help="Address that somebody else made and that would become AutoGit's.")
+        ] = None,
     ) -> None:
         """Show what up would do to DNS records, and to nothing else."""
-        from autogit.cli.parsing import parse_policy, plan_document
+        from autogit.cli.parsing import plan_document, review_of
         from autogit.cli.plan_text import plan_lines
-        from autogit.operations.dns import request_of
-        from autogit.operations.platform import plan as make_plan
-        from autogit.operations.platform import save
+        from autogit.operations import dns, platform
 
-        view = context.perform(make_plan(context.open_project(), request_of(parse_policy(policy))))
+        project, review = context.open_project(), review_of(None, policy, adopt)
+        dns.kept(project)
+        view = context.perform(platform.plan(project, dns.request_of(policy=review.policy, adopt=review.adopt)))
         if out:
-            save(out, plan_document(view))
+            platform.save(out, plan_document(view, review.adopt))
         context.output.data(view, plan_lines(view, verbose=context.output.verbose, title="dns plan"))
         if exit_code and view.pending:
             raise typer.Exit(_CHANGES_PENDING)
@@ -57,21 +60,21 @@ def _register_plan(group: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Bring DNS records to what is wished for, and touch nothing else."""
-        from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file
+        from autogit.cli.parsing import parse_addresses, review_of
         from autogit.cli.up import confirmer, show_up
-        from autogit.operations.dns import request_of
+        from autogit.operations.dns import kept, request_of
         from autogit.operations.platform import up
 
         request = request_of(
-            parse_policy(policy),
-            expected_fingerprint=read_plan_file(plan) if plan else None,
+            **review_of(plan, policy, adopt)._asdict(),
             lock_wait_seconds=lock_wait,
             allow_delete=frozenset(parse_addresses(allow_delete or ())),
-            adopt=frozenset(parse_addresses(adopt or ())),
             command="dns apply",
         )
         ask = confirmer(context, asked=not (yes or plan))
-        show_up(context, context.perform(up(context.open_project(), request, confirm=ask, on_event=context.on_event)))
+        project = context.open_project()
+        kept(project)
+        show_up(context, context.perform(up(project, request, confirm=ask, on_event=context.on_event)))
 
 
 def _register_records(group: typer.Typer) -> None:

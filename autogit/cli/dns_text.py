@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autogit.cli.output import columns
+from autogit.model.text import printable
 from autogit.model.views import DnsSyncView, DnsVerifyView, RecordsView, RecordView, ZoneTextView
 
 _LAN = "lan"
@@ -19,9 +20,9 @@ def record_lines(view: RecordsView) -> Iterator[str]:
             r.name,
             r.type,
             "proxied" if r.proxied else str(r.ttl),
-            " ".join(r.values),
+            printable(" ".join(r.values)),
             f"{r.provider}{' (lan)' if r.seen_by == _LAN else ''}",
-            _whose(r),
+            printable(_whose(r)),
         )
         for r in view.records
     ]
@@ -46,16 +47,20 @@ def verify_lines(view: DnsVerifyView, *, verbose: bool = False) -> Iterator[str]
     good = sum(1 for r in view.records if r.state == _OK)
     yield f"{good} of {len(view.records)} records are as wished"
     yield ""
-    rows = [(_MARKS.get(r.state, "!"), f"{r.name}/{r.type}", _seen_by(r.seen_by), r.sentence) for r in view.records]
+    rows = [
+        (_MARKS.get(r.state, "!"), f"{r.name}/{r.type}", _seen_by(r.seen_by), printable(r.sentence))
+        for r in view.records
+    ]
     for line, record in zip(columns(rows), view.records, strict=True):
         yield line
         if verbose or record.state != _OK:
-            yield from (f"      {s.server}: {s.error or ', '.join(s.values) or 'nothing'}" for s in record.servers)
+            said = ((s.server, s.error or ", ".join(s.values) or "nothing") for s in record.servers)
+            yield from (f"      {server}: {printable(text)}" for server, text in said)
         yield from (f"    ! {warning}" for warning in record.warnings)
     if view.zones:
         yield ""
     for zone in view.zones:
-        yield f"{_MARKS.get(zone.level, '!')} {zone.zone}, {zone.check}: {zone.message}"
+        yield f"{_MARKS.get(zone.level, '!')} {zone.zone}, {zone.check}: {printable(zone.message)}"
         if zone.fix:
             yield f"      {zone.fix}"
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from autogit.cli.live import WaitingRegion
+from autogit.model.text import printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -58,7 +59,7 @@ class Output:
             self._waiting.done(event.address)
             width = len(str(event.total))
             mark = self.paint("" if event.ok else "FAILED  ", _RED)
-            self.progress(f"[{event.done:>{width}}/{event.total}] {event.address}  {mark}{event.text}")
+            self.progress(f"[{event.done:>{width}}/{event.total}] {event.address}  {mark}{printable(event.text)}")
         else:
             self.waiting(event.address, event.text)
 
@@ -71,7 +72,7 @@ class Output:
 
     def warning(self, text: str) -> None:
         """Say on stderr what a reader must not miss."""
-        sys.stderr.write(self.paint("warning: ", _YELLOW) + text + "\n")
+        sys.stderr.write(self.paint("warning: ", _YELLOW) + printable(text) + "\n")
 
     def error(self, error: AutogitError) -> None:
         """Say on stderr what is wrong, where, and the way out."""
@@ -85,13 +86,13 @@ class Output:
             }
             sys.stderr.write(jsonlib.dumps(body, indent=2, ensure_ascii=False) + "\n")
             return
-        lines = [self.paint(f"error[{error.code}]", _RED) + f": {error.message}"]
-        rows = [(f.place, f.subject, f.message) for f in error.faults]
+        lines = [self.paint(f"error[{error.code}]", _RED) + f": {printable(error.message)}"]
+        rows = [(f.place, printable(f.subject), printable(f.message)) for f in error.faults]
         lines += [f"  {line}" for line in columns(rows)]
         if error.context:
             lines += ["  last log lines:", *(f"    {line}" for line in error.context)]
         if error.hint:
-            lines += ["", self.paint("hint", _BOLD) + f": {error.hint}"]
+            lines += ["", self.paint("hint", _BOLD) + f": {printable(error.hint)}"]
         sys.stderr.write("\n".join(lines) + "\n")
 
     def paint(self, text: str, color: str, stream: TextIO | None = None) -> str:

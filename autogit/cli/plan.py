@@ -20,19 +20,23 @@ def register(app: typer.Typer) -> None:
         context: Context,
         out: Annotated[Path | None, typer.Option(help="Save the plan, for up --plan.")] = None,
         policy: Annotated[str, typer.Option(help="sync, upsert-only or create-only.")] = "sync",
+        adopt: Annotated[
+            list[str] | None, typer.Option(help="Address that somebody else made and that would become AutoGit's.")
+        ] = None,
         here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
         exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,
     ) -> None:
         """Show what up would do, line by line, with reasons."""
-        from autogit.cli.parsing import parse_policy, plan_document
+        from autogit.cli.parsing import plan_document, review_of
         from autogit.cli.plan_text import plan_lines
         from autogit.operations.platform import UpRequest, save
         from autogit.operations.platform import plan as make_plan
 
-        request = UpRequest(policy=parse_policy(policy), here_only=here_only)
+        review = review_of(None, policy, adopt)
+        request = UpRequest(policy=review.policy, adopt=review.adopt, here_only=here_only)
         view = context.perform(make_plan(context.open_project(), request))
         if out:
-            save(out, plan_document(view))
+            save(out, plan_document(view, review.adopt))
         context.output.data(view, plan_lines(view, verbose=context.output.verbose))
         if out:
             context.output.progress(f"Saved. Apply exactly this one: autogit up --plan {out}")

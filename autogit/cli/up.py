@@ -36,17 +36,15 @@ def register(app: typer.Typer) -> None:
         here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
     ) -> None:
         """Bring the platform to what .env asks for."""
-        from autogit.cli.parsing import parse_addresses, parse_policy, read_plan_file
+        from autogit.cli.parsing import parse_addresses, review_of
         from autogit.operations.platform import UpRequest
         from autogit.operations.platform import up as bring_up
 
         request = UpRequest(
-            policy=parse_policy(policy),
-            expected_fingerprint=read_plan_file(plan) if plan else None,
+            **review_of(plan, policy, adopt)._asdict(),
             lock_wait_seconds=lock_wait,
             allow_delete=frozenset(parse_addresses(allow_delete or ())),
             dry_run=dry_run,
-            adopt=frozenset(parse_addresses(adopt or ())),
             here_only=here_only,
         )
         ask = confirmer(context, asked=not (yes or plan))

@@ -20,6 +20,7 @@ _TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "MX", "SRV", "TXT"})
 _CHALLENGE = "_acme-challenge"
 _MARKS = "_autogit-"
 _SSH = "ssh"
+_LONGEST_VALUE = 4000  # what fits into a DNS message over TCP is more; no record that anybody needs is
 _HINT = "docs/how-to/dns-records.md shows a whole file"
 
 
@@ -39,6 +40,8 @@ def wanted_records(
         provider = settings.dns_provider if view is View.PUBLIC else settings.dns_lan_provider
         sets = {one.key: one for one in _platform_sets(settings, view, target, routes, services)}
         _add_declared(sets, settings, view, extra)
+        if settings.dns_wildcard:
+            _add_hidden(sets, settings, view, target, routes)
         found += [WantedRecord(view, provider, sets[key]) for key in sorted(sets)]
     return tuple(found)
 
@@ -118,6 +121,19 @@ def _add_declared(
         raise _error(faults)
 
 
+def _add_hidden(
+    sets: dict[RecordKey, RecordSet], settings: Settings, view: View, target: Targets, routes: Sequence[Route]
+) -> None:
+    """Add a service's own addresses where a name at or below it hides the wildcard (RFC 4592 section 2.2.1)."""
+    names = {key.name for key in sets}
+    for host in sorted({route.host for route in routes}):
+        hidden = any(name == host or name.endswith(f".{host}") for name in names)
+        if hidden and not any(RecordKey(host, kind) in sets for kind in ("A", "AAAA", "CNAME")):
+            proxied = settings.dns_proxied and view is View.PUBLIC
+            for one in _leading(host, _addresses(settings, view, target), settings, proxied=proxied):
+                sets[one.key] = one
+
+
 def _declared(one: ExtraRecord, settings: Settings) -> RecordSet:
     """Return a declared set in normal form. Raises RejectedError."""
     domain = settings.base_domain
@@ -132,6 +148,12 @@ def _declared(one: ExtraRecord, settings: Settings) -> RecordSet:
         raise RejectedError("mail of the domain itself is not AutoGit's to lead: keep that record by hand")
     if one.proxied and one.type not in ("A", "AAAA", "CNAME"):
         raise RejectedError("cannot be proxied: only A, AAAA and CNAME can")
+    if "_wildcard" in labels:
+        raise RejectedError("has a part _wildcard, which stands for * in the names of marks")
+    if one.type == "CNAME" and len(one.values) > 1:
+        raise RejectedError("leads to several names: a CNAME has one value")
+    if any(len(value) > _LONGEST_VALUE for value in one.values):
+        raise RejectedError(f"has a value of more than {_LONGEST_VALUE} characters")
     values = [_value(one.type, value) for value in one.values]
     return record_set(name, one.type, one.ttl or settings.dns_ttl, values, proxied=one.proxied)
 
@@ -201,7 +223,13 @@ def _row(row: Any, number: int, source: YamlSource, faults: list[Fault]) -> Extr
     except ValidationError as exc:
         for error in exc.errors(include_url=False, include_input=False):
             field = str(error["loc"][0]) if error["loc"] else ""
-            words = {"missing": "is missing", "extra_forbidden": "is not a field of a record"}
+            words = {
+                "missing": "is missing",
+                "extra_forbidden": "is not a field of a record",
+                "tuple_type": "must be a list",
+                "string_type": "must be text",
+                "model_type": "must be a record, with name, type and values",
+            }
             fault(words.get(error["type"], str(error["msg"]).replace("Input should", "must")), field)
         return None
     kind = read.type.upper()

@@ -37,8 +37,9 @@ def check_safe(plan: Plan, limits: Limits) -> None:
     precious = [c for c in deletes if c.address.kind in PRECIOUS]
     if precious:
         _refuse("the plan would destroy data that cannot be made again", precious)
-    records = [c for c in deletes if c.address.kind == DNS_RECORD]
-    held = sum(1 for c in plan.changes if c.before is not None and c.address.kind == DNS_RECORD)
+    ours = [c for c in plan.changes if c.address.kind == DNS_RECORD and c.before and not c.before.foreign]
+    records = [c for c in deletes if c in ours and c.before and c.before.payload is not None]
+    held = len(ours)
     if len(records) > max(limits.free_records, int(limits.records_share * held)):
         _refuse(f"the plan would delete {len(records)} of {held} DNS records at once", records)
     counted = [c for c in deletes if c.address.kind not in REGENERABLE | {DNS_RECORD}]

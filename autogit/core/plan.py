@@ -26,6 +26,7 @@ from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Action, Change, FieldChange, Note, Plan, Policy
 from autogit.model.resource import Address, Resource, digest
 from autogit.model.state import PlatformState
+from autogit.model.text import printable
 
 Explain = Callable[[Address], str]
 """Why a desired resource differs from what was last applied, or "" where that cannot be told."""
@@ -128,7 +129,7 @@ def _names(change: Change) -> Iterator[str]:
 
 def _shown(resource: Resource | None) -> str:
     values = resource.attributes.get("values") if resource else None
-    return ", ".join(values) if isinstance(values, tuple) else "something else"
+    return printable(", ".join(values)) if isinstance(values, tuple) else "something else"
 
 
 def _is_another_image(wish: Resource, entry: LockEntry) -> bool:

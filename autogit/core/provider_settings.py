@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from autogit.errors import Fault
 from autogit.model.settings import Settings
 from autogit.providers.registry import provider_class, provider_config, provider_names
 
+_LOGIN = re.compile(r"://[^/]*@")
 _CHOOSING = ("dns_provider", "dns_lan_provider")
 
 
@@ -23,6 +25,9 @@ def provider_faults(settings: Settings, file: str) -> Iterator[Fault]:
     """Yield what is wrong with the choice of providers and with the settings of the chosen ones."""
     values = provider_values(settings)
     seen: set[str] = set()
+    for key, value in settings.provider_settings.items():
+        if _LOGIN.search(value):
+            yield Fault(settings.sources.get(key, file), key, "must hold no login: settings are shown in plans")
     for field in _CHOOSING:
         name, key = getattr(settings, field), field.upper()
         place = settings.sources.get(key, file)
@@ -35,9 +40,19 @@ def provider_faults(settings: Settings, file: str) -> Iterator[Fault]:
             seen.add(name)
             yield from _config_faults(name, values, settings, Fault(place, f"{key}={name}", ""))
     lan = settings.dns_lan_provider
+    if lan != "none" and lan == settings.dns_provider and not _keeps_both(lan):
+        place = settings.sources.get("DNS_LAN_PROVIDER", file)
+        yield Fault(
+            place, f"DNS_LAN_PROVIDER={lan}", "is DNS_PROVIDER too: both would write the same names of one zone"
+        )
     if lan in provider_names("dns") and not provider_class("dns", lan).may_be_private():
         place = settings.sources.get("DNS_LAN_PROVIDER", file)
         yield Fault(place, f"DNS_LAN_PROVIDER={lan}", "keeps zones that everybody sees, no others")
+
+
+def _keeps_both(name: str) -> bool:
+    """Tell whether a provider keeps a public and a private zone of one name apart (Route 53, Google Cloud DNS)."""
+    return bool(provider_class("dns", name).twins_hint)
 
 
 def _config_faults(

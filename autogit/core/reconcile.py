@@ -104,7 +104,7 @@ async def prepare(
         causes[cause] = partial(wished, engine.settings, former)
     if locks is not lockfile:
         causes["another image is asked for"] = partial(wished, engine.settings, facts, lockfile)
-    held = _held(lockfile, engine.providers)
+    held = _held(lockfile, engine)
     notes = (*spec.notes, *_left_alone(lockfile, engine))
     why = explainer(desired, causes)
     plan = make_plan(desired, state, held, policy, explain=why, notes=notes, adopt=adopt)
@@ -146,10 +146,15 @@ def record_in_sync(engine: Engine, prepared: Prepared) -> Lockfile:
     return engine.store.save(true) if true != known else known
 
 
-def _held(lockfile: Lockfile, providers: Sequence[Reconciler]) -> Lockfile:
-    """Leave out what no provider of this runtime holds: another one's volumes and images stay as they are."""
-    kinds = set(providers_by_kind(providers))
-    return replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind in kinds})
+def _held(lockfile: Lockfile, engine: Engine) -> Lockfile:
+    """Leave out what no provider holds now: another runtime's volumes, records of a view that has no provider."""
+    kinds = set(providers_by_kind(engine.providers))
+
+    def is_held(address: Address) -> bool:
+        no_view = address.kind == DNS_RECORD and _chosen(key_of(address)[0], engine.settings) == "none"
+        return address.kind in kinds and not no_view
+
+    return replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if is_held(a)})
 
 
 def _check_same_runtime(lockfile: Lockfile, engine: Engine) -> None:
@@ -165,7 +170,15 @@ def _check_same_runtime(lockfile: Lockfile, engine: Engine) -> None:
 
 def _with_owner(lockfile: Lockfile, engine: Engine) -> Lockfile:
     """Give the installation a name of its own for what must bear one; it is kept with the first change."""
-    if lockfile.owner or not any(provider.signs for provider in engine.providers):
+    if not any(provider.signs for provider in engine.providers):
+        return lockfile
+    was, now = lockfile.owner.rpartition("-")[0], engine.settings.project_name
+    if lockfile.owner and was != now:
+        raise UnsupportedError(
+            f"the lockfile is that of the project {was}, and PROJECT_NAME is {now}: its DNS records are not this one's",
+            hint=f"a copy of a project starts without autogit.lock.json; or set PROJECT_NAME={was}",
+        )
+    if lockfile.owner:
         return lockfile
     return replace(lockfile, owner=f"{engine.settings.project_name}-{token_hex(4)}")
 

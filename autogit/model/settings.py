@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from autogit.model.service import Tier
 
 DEFAULT_SERVICES = ("gitlab", "grafana", "loki", "tempo", "prometheus", "meilisearch", "api")
+_ISSUER = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")  # RFC 8659 section 4.2
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _LONGEST_DOMAIN = 253
 _HIGHEST_PORT = 65535
@@ -24,6 +26,9 @@ LONGEST_PASSWORD_BYTES = 72
 def _domain(value: Any) -> str:
     """Return a domain name in lower case without trailing dot (RFC 1035, section 2.3.1; A-labels for other scripts)."""
     name = str(value).strip().lower().removesuffix(".")
+    if not name.isascii():
+        with suppress(UnicodeError):
+            raise ValueError(f"must be written in its ASCII form: {name.encode('idna').decode()}")
     labels = name.split(".")
     if len(name) > _LONGEST_DOMAIN or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
         raise ValueError("must be a domain name with at least one dot, as in example.org (no scheme, no path)")
@@ -56,6 +61,21 @@ def _address(value: Any) -> str:
         return str(ip_address(str(value)))
     except ValueError as exc:
         raise ValueError("must be an IP address, as in 127.0.0.1 or 192.168.1.170") from exc
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    """Return names, of which those that are URLs hold nothing secret: settings are shown, and kept in the lockfile."""
+    found = _names(value)
+    if any(one.startswith(("http://", "https://")) and ("@" in one or "?" in one) for one in found):
+        raise ValueError("must hold no login and no query: settings are shown in plans")
+    return found
+
+
+def _issuers(value: Any) -> tuple[str, ...]:
+    found = _names(value)
+    if odd := [one for one in found if one != ";" and not _ISSUER.fullmatch(one)]:
+        raise ValueError(f"must be domains of authorities, as in letsencrypt.org, and not {odd[0]!r}")
+    return found
 
 
 def _ipv6(value: Any) -> str:
@@ -199,7 +219,7 @@ class Settings(BaseSettings):
         description="Name, below the domain, of what is reached by SSH; it is never proxied. Empty: none",
         json_schema_extra=_group("DNS"),
     )
-    dns_caa: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    dns_caa: Annotated[tuple[str, ...], BeforeValidator(_issuers)] = Field(
         (),
         description="Authorities that may sign for the domain (CAA), separated by commas. Empty: no such record",
         json_schema_extra=_group("DNS", "letsencrypt.org"),
@@ -214,12 +234,12 @@ class Settings(BaseSettings):
         description="Whether addresses of a private network may stand in a zone that everybody sees",
         json_schema_extra=_group("DNS"),
     )
-    dns_resolvers: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    dns_resolvers: Annotated[tuple[str, ...], BeforeValidator(_urls)] = Field(
         (),
         description="Who is asked about public names: addresses or https URLs, separated by commas. Empty: well-known",
         json_schema_extra=_group("DNS", "1.1.1.1,https://dns.google/dns-query"),
     )
-    dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(_urls)] = Field(
         (),
         description="Who is asked for this network's public address, separated by commas. Empty: those built in",
         json_schema_extra=_group("DNS", "https://ip.example.org"),

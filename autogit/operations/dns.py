@@ -15,7 +15,6 @@ from autogit.core.store import Recorder
 from autogit.errors import UsageError
 from autogit.model.dns import DNS_RECORD, RecordSet, View, Zone, address_of, key_of
 from autogit.model.lockfile import LockEntry
-from autogit.model.plan import Policy
 from autogit.model.resource import Address, Resource
 from autogit.model.views import RecordsView, RecordView, ZoneTextView
 from autogit.operations.platform import UpRequest
@@ -23,16 +22,16 @@ from autogit.operations.project import Project
 from autogit.operations.seal import break_seal
 from autogit.providers.base import Scope
 from autogit.providers.dns.base import DNSProvider
-from autogit.providers.dns.ownership import parse_mark
+from autogit.providers.dns.ownership import mark_text, parse_mark
 from autogit.providers.dns.presentation import zone_lines
 from autogit.providers.dns.records import DNSRecords
 
 _NO_DNS = "no DNS is kept here: DNS_PROVIDER and DNS_LAN_PROVIDER are none"
 
 
-def request_of(policy: Policy = Policy.SYNC, **asked: Any) -> UpRequest:
+def request_of(**asked: Any) -> UpRequest:
     """Return what `up` is asked for where only DNS records are looked at further."""
-    return UpRequest(policy=policy, kinds=frozenset({DNS_RECORD}), **asked)
+    return UpRequest(kinds=frozenset({DNS_RECORD}), **asked)
 
 
 def kept(project: Project) -> DNSRecords:
@@ -83,15 +82,18 @@ async def _rest(
             address = address_of(view, one.key)
             if address not in known:
                 attributes = {"provider": provider.provider_name, "zone": zone.name}
-                foreign = _mark_of(one) or "not AutoGit's to change"
+                foreign = _whose(one, prepared.lockfile.owner)
                 found.append(_row(Resource(address, attributes, payload=one, foreign=foreign), ()))
     return found
 
 
-def _mark_of(one: RecordSet) -> str:
-    """Return whose mark a TXT set is, "" where it is none."""
+def _whose(one: RecordSet, owner: str) -> str:
+    """Say whose a set is that nobody wishes for, as far as the set itself tells."""
+    beside = parse_mark(one.mark)
+    if beside is not None:
+        return "AutoGit's, and not recorded" if one.mark == mark_text(owner) else f"{beside} made it"
     marks = [mark for value in one.values if (mark := parse_mark(value)) is not None]
-    return f"a mark: {marks[0]}" if marks and one.key.type == "TXT" else ""
+    return f"a mark of {marks[0]}" if marks and one.key.type == "TXT" else "not AutoGit's to change"
 
 
 async def zones_of(view: View, provider: DNSProvider[Any], prepared: Prepared) -> list[Zone]:
@@ -173,18 +175,21 @@ async def remove_all(project: Project, recorder: Recorder) -> tuple[str, ...]:
     """
     lockfile = recorder.lockfile
     held = {a: e for a, e in lockfile.entries.items() if a.kind == DNS_RECORD and _is_here(project, a, e)}
+    left = [a for a in sorted(lockfile.entries) if a.kind == DNS_RECORD and a not in held]
+    told = [f"{a} stays at {lockfile.entries[a].attributes.get('provider')}, which .env names no more" for a in left]
     if not held or project.dns is None:
-        return ()
+        return tuple(told)
     ours = replace(lockfile, entries=held)
     plan = make_plan([], await observe([project.dns], [], ours), ours)
     result = await apply_plan(plan, [project.dns], recorder, lambda _outcome: None)
     for outcome in result.failed:
         if outcome.error is not None:
             raise outcome.error
-    return tuple(f"{outcome.address} {outcome.detail or 'removed'}" for outcome in result.outcomes)
+    return (*told, *(f"{outcome.address} {outcome.detail or 'removed'}" for outcome in result.outcomes))
 
 
 def _is_here(project: Project, address: Address, entry: LockEntry) -> bool:
     view, _ = key_of(address)
     provider = project.dns.views.get(view) if project.dns else None
-    return provider is not None and entry.attributes.get("provider") == provider.provider_name
+    # One without attributes was begun by a run that died: at the provider that the settings name.
+    return provider is not None and entry.attributes.get("provider", provider.provider_name) == provider.provider_name

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autogit.core.reconcile import Prepared, prepare
-from autogit.errors import UsageError
+from autogit.errors import RejectedError, UsageError
 from autogit.model.dns import DNS_RECORD, RecordSet, View, WantedRecord, Zone, normal_name
 from autogit.model.dns_checks import DnssecState, RecordCheck
 from autogit.model.views import DnsVerifyView, RecordCheckView, ServerAnswerView, ZoneCheckView
@@ -37,7 +37,7 @@ async def verify_dns(project: Project, names: Collection[str] = ()) -> DnsVerify
     prepared = await prepare(project.engine)
     wished = [r.payload for r in prepared.desired if r.address.kind == DNS_RECORD]
     if names:
-        wished = [one for name in names for one in _of_name(normal_name(name), wished)]
+        wished = [one for name in names for one in _of_name(_normal(name), wished)]
     else:  # a record of somebody else's may hide a service from the wildcard (RFC 4592)
         known = {one.record.key.name for one in wished}
         hosts = sorted({route.host for route in prepared.spec.routes} - known)
@@ -51,6 +51,13 @@ async def verify_dns(project: Project, names: Collection[str] = ()) -> DnsVerify
         for zone in await zones_of(view, provider, prepared):
             zones += await _zone_checks(lookup, zone, [s for s in sets if zone.holds(s.key.name)], prepared)
     return DnsVerifyView(records=tuple(records), zones=tuple(zones))
+
+
+def _normal(name: str) -> str:
+    try:
+        return normal_name(name)
+    except RejectedError as exc:
+        raise UsageError(exc.message, hint="autogit dns plan shows the names") from exc
 
 
 def _is_below(host: str, names: Collection[str]) -> bool:

@@ -22,6 +22,7 @@ _GIB = 1024**3
 _LEAST_FREE_BYTES = 2 * _GIB
 _LEAST_YEAR = 2026
 _LOCALHOST = ".localhost"
+_LONGEST_SYNC_SILENCE_SECONDS = 3600
 _LONGEST_SILENCE_SECONDS = 900.0
 
 
@@ -131,7 +132,7 @@ async def _dns(project: Project) -> list[FindingView]:
             found.append(FindingView(check=check, level="ok", message=detail))
         else:
             found.append(FindingView(check=check, level="error", message=detail, fix=health.fix))
-    return found
+    return [*found, *_beat(project, "dns-sync", "dns sync", _LONGEST_SYNC_SILENCE_SECONDS)] if project.dns else found
 
 
 async def _names(project: Project) -> list[FindingView]:
@@ -189,16 +190,21 @@ async def _healing(project: Project) -> list[FindingView]:
         if health.opened_at:
             message = f"{name} is not repaired any more for now: {health.reason}"
             found.append(FindingView(check="healing", level="warning", message=message, fix=f"autogit logs {name}"))
-    beat = project.paths.heartbeats / "reconcile.json"
+    return [*found, *_beat(project, "reconcile", "healing", _LONGEST_SILENCE_SECONDS)]
+
+
+def _beat(project: Project, job: str, check: str, longest_seconds: float) -> Iterator[FindingView]:
+    """Tell when a job of the schedule was last at work; nothing where it never was."""
+    beat = project.paths.heartbeats / f"{job}.json"
     if not beat.exists():
-        return found
+        return
+    command = job.replace("-", " ")
     age = project.context.clock().timestamp() - beat.stat().st_mtime
-    if age > _LONGEST_SILENCE_SECONDS:
-        message = f"autogit reconcile ran last {age / 60:.0f} minutes ago"
-        found.append(FindingView(check="healing", level="warning", message=message, fix="autogit schedule show"))
+    if age > longest_seconds:
+        message = f"autogit {command} ran last {age / 60:.0f} minutes ago"
+        yield FindingView(check=check, level="warning", message=message, fix="autogit schedule show")
     else:
-        found.append(FindingView(check="healing", level="ok", message="autogit reconcile is at work"))
-    return found
+        yield FindingView(check=check, level="ok", message=f"autogit {command} is at work")
 
 
 async def _secrets(project: Project) -> list[FindingView]:

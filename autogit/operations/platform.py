@@ -25,6 +25,7 @@ from autogit.errors import (
     NotReadyError,
     PartialApplyError,
     StalePlanError,
+    UnavailableError,
     UnsafePlanError,
     UnsupportedError,
     UsageError,
@@ -65,6 +66,9 @@ class UpRequest:
     here_only: bool = False
 
 
+_WITHOUT_DNS = "autogit up --here-only leaves DNS out"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something to show while a command works: `done` of `total` changes have landed."""
@@ -97,11 +101,16 @@ async def plan(project: Project, request: UpRequest = UpRequest()) -> PlanView:
 
 
 async def _prepare(project: Project, request: UpRequest) -> Prepared:
-    prepared = await prepare(_engine(project, request), request.policy, request.relock, request.adopt)
-    unknown = request.adopt - {c.address for c in prepared.plan.changes}
-    if unknown:
+    try:
+        prepared = await prepare(_engine(project, request), request.policy, request.relock, request.adopt)
+    except UnavailableError as exc:
+        if exc.message.partition(":")[0] in project.settings.dns_providers and not request.kinds:
+            exc.hint = "; ".join(part for part in (exc.hint, _WITHOUT_DNS) if part)
+        raise
+    others = {a for a, resource in prepared.state.resources.items() if resource.foreign}
+    if unknown := request.adopt - others:
         names = ", ".join(sorted(map(str, unknown)))
-        raise UsageError(f"--adopt {names}: the plan has no such resource", hint="autogit plan shows the addresses")
+        raise UsageError(f"--adopt {names}: nobody else made that", hint="autogit plan shows what somebody else made")
     return prepared
 
 
@@ -138,7 +147,7 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
         prepared = await _prepare(project, request)
         part = _part(prepared, request)
         _check_fingerprint(part if request.kinds else prepared.plan, request.expected_fingerprint)
-        check_safe(prepared.plan, Limits(allowed=request.allow_delete))
+        check_safe(part if request.kinds else prepared.plan, Limits(allowed=request.allow_delete))
         check_upgrades(prepared.spec, prepared.lockfile, moved_services(part))
         caller = Caller(request.command, confirm, on_event, _engine(project, request), local=not request.kinds)
         return await apply_part(project, prepared, part, caller)
@@ -148,7 +157,8 @@ def _part(prepared: Prepared, request: UpRequest) -> Plan:
     """Return the whole plan, or that of one service: its unit and whatever that needs but other services' units."""
     if request.kinds:
         chosen = tuple(c for c in prepared.plan.changes if c.address.kind in request.kinds)
-        return replace(prepared.plan, changes=chosen, notes=())
+        notes = tuple(note for note in prepared.plan.notes if note.subject == "dns")
+        return replace(prepared.plan, changes=chosen, notes=notes)
     if not request.only:
         return prepared.plan
     kind = prepared.spec.unit_kind

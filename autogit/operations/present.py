@@ -15,6 +15,7 @@ from autogit.model.dns import DNS_RECORD
 from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
 from autogit.model.resource import Value
 from autogit.model.spec import PlatformSpec
+from autogit.model.text import printable
 from autogit.model.views import ChangeView, FieldView, NoteView, OutcomeView, PlanView, UrlView
 
 _HTTPS = 443
@@ -154,7 +155,7 @@ def _only_different(mine: Sequence[str], other: Sequence[str]) -> tuple[str, ...
 def _text(value: Value) -> str:
     if value is None:
         return "(none)"
-    return " ".join(value) if isinstance(value, tuple) else str(value)
+    return printable(" ".join(value) if isinstance(value, tuple) else str(value))
 
 
 def _file_diff(change: Change, rendered: Path) -> list[str]:

@@ -141,6 +141,12 @@ class TestDeclared:
         assert wanted["dns_record/_sip._tcp.home.test/SRV"].record.values == ("0 5 5060 sip.example.net",)
         assert wanted["dns_record/www.other.test/CNAME"].record.values == ("home.test",)
 
+    def test_one_that_hides_a_service_from_the_wildcard_gets_the_service_its_own(self, records):
+        """RFC 4592: what is at or below a name takes the wildcard's answer away from it."""
+        wanted = values(records(extra=[ExtraRecord("note.api", "TXT", ("x",))]))
+        assert wanted["dns_record/api.home.test/A"] == ("192.0.2.1",)
+        assert "dns_record/api.home.test/A" not in values(records(extra=[ExtraRecord("note", "TXT", ("x",))]))
+
     def test_each_stands_in_the_views_that_it_names(self, records):
         env = "INGRESS_IP=192.0.2.1\nINGRESS_LAN_IP=192.168.1.2\nDNS_LAN_PROVIDER=manual\n"
         both = {View.PUBLIC: Targets(), View.LAN: Targets()}
@@ -162,6 +168,9 @@ class TestDeclared:
             (ExtraRecord("x", "MX", ("mx.example.net.",)), "is no value of type MX"),
             (ExtraRecord("x", "CAA", ("0 issue",)), "is no value of type CAA"),
             (ExtraRecord("x", "TXT", ("a",), proxied=True), "cannot be proxied"),
+            (ExtraRecord("x", "TXT", ("a" * 5000,)), "has a value of more than 4000 characters"),
+            (ExtraRecord("x", "CNAME", ("a.example.net.", "b.example.net.")), "a CNAME has one value"),
+            (ExtraRecord("_wildcard.apps", "A", ("192.0.2.9",)), "which stands for * in the names of marks"),
             (ExtraRecord("a..b", "A", ("192.0.2.1",)), "is not a DNS name"),
         ],
     )

@@ -30,6 +30,7 @@ def _resources(rows):
             replace_on=frozenset(row.get("replace_on", [])),
             user_editable=row.get("user_editable", address.kind == "file"),
             foreign=row.get("foreign", ""),
+            payload="as it was read",
         )
 
 

@@ -272,6 +272,37 @@ class TestProviders:
         faults, _ = _faults(workbench, "DNS_LAN_PROVIDER=cloudflare\nCLOUDFLARE_API_TOKEN=x\n")
         assert faults[".env line 1", "DNS_LAN_PROVIDER=cloudflare"] == "keeps zones that everybody sees, no others"
 
+    def test_both_views_are_not_written_into_one_zone(self, workbench):
+        faults, _ = _faults(workbench, "DNS_PROVIDER=memory\nDNS_LAN_PROVIDER=memory\n")
+        assert "both would write the same names" in faults[".env line 2", "DNS_LAN_PROVIDER=memory"]
+        both = "DNS_PROVIDER=route53\nDNS_LAN_PROVIDER=route53\n"
+        assert workbench.settings(both).dns_providers == ("route53",)
+
+    @pytest.mark.parametrize(
+        ("line", "subject"),
+        [
+            ("DNS_RESOLVERS=https://me:canary@dns.example/dns-query", None),
+            ("DNS_ADDRESS_SOURCES=https://ip.example/?token=canary", None),
+            ("CLOUDFLARE_BASE_URL=https://me:canary@api.example", "CLOUDFLARE_BASE_URL"),
+        ],
+    )
+    def test_a_login_in_a_url_is_refused_for_settings_are_shown(self, workbench, line, subject):
+        faults, _ = _faults(workbench, line)
+        [(place, told)] = faults
+        assert place == ".env line 1"
+        assert told == (subject or line)
+        assert "settings are shown" in faults[place, told]
+
+    @pytest.mark.parametrize("value", ['x"y', "lets encrypt", "letsencrypt"])
+    def test_an_authority_is_a_domain(self, workbench, value):
+        faults, _ = _faults(workbench, f"DNS_CAA={value}")
+        assert "must be domains of authorities" in next(iter(faults.values()))
+        assert workbench.settings("DNS_CAA=letsencrypt.org\n").dns_caa == ("letsencrypt.org",)
+
+    def test_a_domain_of_another_script_is_told_in_its_ascii_form(self, workbench):
+        faults, _ = _faults(workbench, "BASE_DOMAIN=büro.test")
+        assert next(iter(faults.values())) == "must be written in its ASCII form: xn--bro-hoa.test"
+
     def test_a_secret_of_a_provider_comes_from_a_file_and_is_never_shown(self, workbench, tmp_path):
         (tmp_path / "token").write_text("canary-token\n")
         found = workbench.settings("DNS_PROVIDER=cloudflare\nCLOUDFLARE_API_TOKEN_FILE=token\n")

@@ -207,7 +207,7 @@ def test_a_foreign_record_that_says_the_same_is_left_and_told_of(home, zone):
 
 def test_adopting_what_is_not_there_is_a_sentence(home, zone):
     said = home.run("dns", "apply", "--yes", "--adopt", f"dns_record/nobody.{zone.name}/A", expect=USAGE).stderr
-    assert f"dns_record/nobody.{zone.name}/A: the plan has no such resource" in said
+    assert f"dns_record/nobody.{zone.name}/A: nobody else made that" in said
     assert zone.everything() == {}
 
 
@@ -381,6 +381,30 @@ def test_each_horizon_has_its_own_value(zone, dnsmasq):
         home.run("dns", "apply", "--yes")
         assert house.values("api", "A") == [OTHER_LAN]
         assert zone.values("api", "A") == [WORLD]
+
+        home.set(DNS_LAN_PROVIDER="none")
+        said = home.run("dns", "apply", "--yes")
+        assert "kept at dnsmasq, which the settings name no more" in said.stdout + said.stderr
+        assert house.values("api", "A") == [OTHER_LAN], "nobody looks after them, and nobody deletes them"
+        home.run("dns", "forget", f"dns_record/lan/{zone.name}/A", f"dns_record/lan/*.{zone.name}/A")
+        home.run("dns", "plan", "--exit-code")
+
+
+def test_a_copy_of_a_project_does_not_take_its_records_for_its_own(home, zone):
+    home.run("dns", "apply", "--yes")
+    home.set(PROJECT_NAME="staging")
+    said = home.run("dns", "apply", "--yes", expect=None)
+    assert said.returncode != 0
+    assert "the lockfile is that of the project autogit, and PROJECT_NAME is staging" in said.stderr
+    assert zone.records() == WILD | APEX
+
+
+def test_purging_takes_records_away_and_says_what_stays(home, zone):
+    home.run("dns", "apply", "--yes")
+    home.set(DNS_PROVIDER="none")
+    said = home.run("down", "--purge", "--confirm", "autogit").stdout
+    assert f"dns_record/*.{zone.name}/A stays at rfc2136, which .env names no more" in said
+    assert zone.records() == WILD | APEX
 
 
 # 5. What must not be, and servers that do not help

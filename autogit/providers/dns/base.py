@@ -131,7 +131,14 @@ class DNSProvider(Provider, Generic[C]):
     def no_zone(self, name: str, zones: Collection[Zone]) -> MissingError:
         """Return the error for a name that is in none of the zones."""
         seen = ", ".join(sorted(zone.name for zone in zones)[:5]) or "none at all"
-        return MissingError(f"{self.provider_name}: no zone for {name}; the credentials show {seen}")
+        return MissingError(
+            f"{self.provider_name}: no zone for {name}; the credentials show {seen}", hint=self._zones_hint(name)
+        )
+
+    def _zones_hint(self, name: str) -> str:
+        if "zones" in type(self.config).model_fields:
+            return f"{self.provider_name.upper()}_ZONES must name the zone that {name} is in"
+        return f"give the credentials rights to the zone that {name} is in; BASE_DOMAIN says which names are wanted"
 
     async def find_record(self, zone: Zone, key: RecordKey) -> RecordSet | None:
         """Return one set as it is now, or None."""

@@ -52,7 +52,7 @@ class MemoryDNS(DNSProvider[MemoryConfig]):
         if there is not None and not there.same_data(wanted):
             raise self.changed(wanted.key, there)
         self._check_alias(kept, wanted.key)
-        kept[wanted.key] = wanted
+        kept.setdefault(wanted.key, wanted)  # a set as wanted keeps its mark: it may be another owner's
 
     async def update_record(self, zone: Zone, old: RecordSet, wanted: RecordSet) -> None:
         """Keep another set in a set's place."""

@@ -125,6 +125,7 @@ class PatientDNS(DNSProvider[Any]):
             raise exc
         told = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
         if told > LONGEST_WAIT_SECONDS:
+            exc.hint = "; ".join(p for p in (f"it may be asked again in {told / 60:.0f} minutes", exc.hint) if p)
             raise exc
         pause = told or _PAUSES_SECONDS[attempt]
         self.context.progress(Address("dns", self.provider_name), f"{exc.message}; asking again in {pause:.0f} s")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, ClassVar
 
-from autogit.errors import AutogitError, Fault, OwnershipError, UnavailableError, UnsupportedError
+from autogit.errors import AutogitError, Fault, MissingError, OwnershipError, UnavailableError, UnsupportedError
 from autogit.model.addresses import unfit_for_public
 from autogit.model.dns import (
     DNS_RECORD,
@@ -20,6 +20,7 @@ from autogit.model.dns import (
     key_of,
     record_set,
 )
+from autogit.model.lockfile import LockEntry
 from autogit.model.plan import Action, Change, Outcome
 from autogit.model.resource import Address, Resource, Value
 from autogit.providers.base import HealthStatus, ProviderContext, Reconciler, Scope
@@ -28,8 +29,8 @@ from autogit.providers.dns.ownership import keys_asked, mark_key, mark_text, mar
 
 _AUTOMATIC_TTL = 1
 """A proxied set has no TTL of its own; this stands for it (it is what Cloudflare says)."""
-_WITHOUT_DNS = "autogit up --here-only leaves DNS out"
 _ALIAS = "CNAME"
+_TEXT = "TXT"
 _ADDRESSES = ("A", "AAAA")
 
 
@@ -95,21 +96,22 @@ class DNSRecords(Reconciler):
         self._owner = scope.owner
         found: list[Resource] = []
         for view, provider in self.views.items():
-            wanted = {key for address in scope.desired for v, key in [key_of(address)] if v is view}
-            owned = {key for address in scope.owned for v, key in [key_of(address)] if v is view}
-            if not wanted and not owned:
-                continue
-            try:
-                found += await self._observe(view, provider, wanted, owned)
-            except UnavailableError as exc:
-                exc.hint = "; ".join(part for part in (exc.hint, _WITHOUT_DNS) if part)
-                raise
+            wanted = {key: r for a, r in scope.desired.items() for v, key in [key_of(a)] if v is view}
+            owned = {key: e for a, e in scope.owned.items() for v, key in [key_of(a)] if v is view}
+            if wanted or owned:
+                values = {key: _values(owned.get(key)) + _values(wanted.get(key)) for key in {*wanted, *owned}}
+                found += await self._observe(view, provider, wanted, values)
         return found
 
     async def _observe(
-        self, view: View, provider: DNSProvider[Any], wanted: set[RecordKey], owned: set[RecordKey]
+        self,
+        view: View,
+        provider: DNSProvider[Any],
+        wanted: Collection[RecordKey],
+        ours: Mapping[RecordKey, tuple[str, ...]],
     ) -> list[Resource]:
-        zones = await self._zones(provider, wanted, owned)
+        """Read what `ours` names, each key with the values that AutoGit gave it or is to give it."""
+        zones = await self._zones(provider, wanted, ours)
         sets: dict[RecordKey, RecordSet] = {}
         marks = provider.capabilities.marks
         for zone in dict.fromkeys(zones.values()):
@@ -117,15 +119,15 @@ class DNSRecords(Reconciler):
             asked = keys_asked(keys, zone, marks=marks or provider.capabilities.by_hand)
             sets |= {one.key: one for one in await provider.list_records(zone, asked)}
         self._seen[view] = Seen(zones, sets)
-        return [self._resource(view, provider, key) for key in sorted(zones) if key in sets]
+        return [self._resource(view, provider, key, ours[key]) for key in sorted(zones) if key in sets]
 
     async def _zones(
-        self, provider: DNSProvider[Any], wanted: Collection[RecordKey], owned: Collection[RecordKey]
+        self, provider: DNSProvider[Any], wanted: Collection[RecordKey], ours: Collection[RecordKey]
     ) -> dict[RecordKey, Zone]:
         """Return the zone of each key; one that is only recorded may have lost its zone: then it is gone too."""
         zones = await provider.list_zones()
         found: dict[RecordKey, Zone] = {}
-        for key in {*wanted, *owned}:
+        for key in ours:
             zone = provider.choose_zone(key.name, zones)
             if zone is not None:
                 found[key] = zone
@@ -133,25 +135,38 @@ class DNSRecords(Reconciler):
                 raise provider.no_zone(key.name, zones)
         return found
 
-    def _resource(self, view: View, provider: DNSProvider[Any], key: RecordKey) -> Resource:
+    def _resource(self, view: View, provider: DNSProvider[Any], key: RecordKey, ours: tuple[str, ...]) -> Resource:
+        """Return a set as it is compared; of a text, which many may share, the values of others are left out."""
         seen, can = self._seen[view], provider.capabilities
         one = seen.sets[key]
         marks = [] if can.by_hand else marks_of(key, seen.sets, seen.zones[key], marks=can.marks)
+        foreign = whose(marks, self._owner, by_hand=can.by_hand)
+        shared = key.type == _TEXT and not foreign and not can.by_hand
         attributes: dict[str, Value] = {
             "provider": provider.provider_name,
             "zone": seen.zones[key].name,
-            "values": one.values,
+            "values": tuple(v for v in one.values if v in ours) if shared else one.values,
             "ttl": _AUTOMATIC_TTL if one.proxied else one.ttl,
             "proxied": one.proxied,
             "marked": bool(marks) or can.by_hand,
         }
-        foreign = whose(marks, self._owner, by_hand=can.by_hand)
         return Resource(address_of(view, key), attributes, payload=one, foreign=foreign)
 
     async def check(self, changes: Sequence[Change]) -> Sequence[Fault]:
         """Return what no zone may or can hold, before anything is begun."""
         found: list[Fault] = []
         for change in changes:
+            view, key = key_of(change.address)
+            if change.action is Action.DELETE and key not in self._seen[view].zones:
+                name = self.views[view].provider_name
+                found.append(
+                    Fault(
+                        str(change.address),
+                        "",
+                        f"is in a zone that {name} does not show now: have the settings name that zone until it is "
+                        f"gone, or leave it there: autogit dns forget {change.address}",
+                    )
+                )
             if change.after is not None and change.action is not Action.DELETE:
                 wanted: WantedRecord = change.after.payload
                 found += [Fault(str(change.address), "", sentence) for sentence in self._problems(wanted)]
@@ -214,8 +229,11 @@ class DNSRecords(Reconciler):
         self, view: View, provider: DNSProvider[Any], key: RecordKey, change: Change
     ) -> dict[str, Value]:
         zone = self._seen[view].zones.get(key)
-        if zone is None:  # recorded, and its zone is gone
-            return {}
+        if zone is None:
+            raise MissingError(
+                f"{provider.provider_name}: the zone of {key} is not shown now",
+                hint=f"autogit dns forget {change.address} leaves the record, if it is there",
+            )
         if change.after is None or change.action is Action.DELETE:
             await self._delete(provider, zone, key, change)
             return {}
@@ -228,8 +246,27 @@ class DNSRecords(Reconciler):
             return
         if before is not None and before.payload is not None:
             async with provider.lock(zone):
-                await provider.delete_record(zone, before.payload)
+                await self._check_still_ours(provider, zone, key)
+                if left := _of_others(before):
+                    await provider.update_record(zone, before.payload, replace(before.payload, values=left, mark=""))
+                else:
+                    await provider.delete_record(zone, before.payload)
         await self._unregister(provider, zone, key)
+
+    async def _check_still_ours(self, provider: DNSProvider[Any], zone: Zone, key: RecordKey) -> None:
+        """Look at the mark once more right before a delete. Raises OwnershipError."""
+        if provider.capabilities.by_hand:
+            return
+        place = mark_key(key, zone) if self._uses_registry(provider) else key
+        there = await provider.find_record(zone, place)
+        if there is None and not self._uses_registry(provider):
+            return  # gone already
+        texts = () if there is None else there.values if self._uses_registry(provider) else (there.mark,)
+        if mark_text(self._owner) not in texts:
+            raise OwnershipError(
+                f"{provider.provider_name}: the mark of {key} was taken away since the plan was made",
+                hint="autogit plan shows whose it is now",
+            )
 
     async def _unregister(self, provider: DNSProvider[Any], zone: Zone, key: RecordKey) -> None:
         if self._uses_registry(provider):  # `remove_txt` holds the zone itself
@@ -239,13 +276,24 @@ class DNSRecords(Reconciler):
         wanted: RecordSet = replace(wish.payload.record, mark=mark_text(self._owner))
         if not provider.capabilities.marks:
             wanted = replace(wanted, mark="")
+        old: RecordSet | None = change.before.payload if change.before else None
+        wanted = replace(wanted, values=tuple(sorted({*wanted.values, *_of_others(change.before)})))
+        adopting = bool(change.before and change.before.foreign)
+        await self._check_unchanged(provider, zone, wanted.key, old)
+        fresh = None
         if self._uses_registry(provider):
-            await self._register(provider, zone, wanted, adopting=bool(change.before and change.before.foreign))
-        old = change.before.payload if change.before else None
-        if old is None:
-            await provider.create_record(zone, wanted)
-        elif not old.same_data(wanted) or old.mark != wanted.mark:
-            await provider.update_record(zone, old, wanted)
+            fresh = await self._register(provider, zone, wanted, adopting=adopting, new=old is None)
+        try:
+            if old is None:
+                await provider.create_record(zone, wanted)
+            elif not old.same_data(wanted) or old.mark != wanted.mark:
+                await provider.update_record(zone, old, wanted)
+        except UnavailableError:
+            raise  # nobody knows whether it was done: the mark stays, and the next run looks
+        except AutogitError:
+            if fresh is not None:  # a mark beside what we did not make would have it taken for ours
+                await provider.delete_record(zone, fresh)
+            raise
         now = wanted if provider.capabilities.by_hand else await provider.find_record(zone, wanted.key)
         if now is None or not now.same_data(wanted):
             raise provider.changed(wanted.key, now)
@@ -260,21 +308,47 @@ class DNSRecords(Reconciler):
     def _uses_registry(self, provider: DNSProvider[Any]) -> bool:
         return not provider.capabilities.marks and not provider.capabilities.by_hand
 
-    async def _register(self, provider: DNSProvider[Any], zone: Zone, wanted: RecordSet, *, adopting: bool) -> None:
-        """Have the mark stand beside a set. Raises OwnershipError where another owner's does."""
+    async def _check_unchanged(
+        self, provider: DNSProvider[Any], zone: Zone, key: RecordKey, old: RecordSet | None
+    ) -> None:
+        """Look once more right before a write: the plan may be minutes old. Raises StalePlanError."""
+        if provider.capabilities.by_hand:
+            return
+        now = await provider.find_record(zone, key)
+        if (now is None) != (old is None) or (now and old and (now.mark != old.mark or not now.same_data(old))):
+            raise provider.changed(key, now)
+
+    async def _register(
+        self, provider: DNSProvider[Any], zone: Zone, wanted: RecordSet, *, adopting: bool, new: bool
+    ) -> RecordSet | None:
+        """Have the mark stand beside a set; return it where it was not there. Raises OwnershipError.
+
+        A mark that stood when the plan was made and is gone since was taken away: it does not come back by itself.
+        """
         key, text = mark_key(wanted.key, zone), mark_text(self._owner)
         there = await provider.find_record(zone, key)
         fresh = record_set(key.name, key.type, _fitting(provider, wanted.ttl), [text])
         if there is None:
+            if not new and not adopting:
+                raise OwnershipError(
+                    f"{provider.provider_name}: the mark of {wanted.key} was taken away since the plan was made",
+                    hint="autogit plan shows whose it is now",
+                )
             await provider.create_record(zone, fresh)
-        elif there.values != fresh.values:
+            return fresh
+        if there.values != fresh.values:
             if not adopting:
                 marks = ", ".join(there.values)
                 raise OwnershipError(
                     f"{provider.provider_name}: {wanted.key} bears another mark at {key.name}: {marks}",
-                    hint=f"autogit up --adopt {DNS_RECORD}/{wanted.key} takes it over",
+                    hint=(
+                        f"if nobody needs it any more, remove the TXT at {key.name}"
+                        if new
+                        else f"autogit up --adopt {DNS_RECORD}/{wanted.key} takes it over"
+                    ),
                 )
             await provider.update_record(zone, there, fresh)
+        return None
 
     async def release(self, address: Address) -> None:
         """Take the mark off a record that is ours, and leave the record: it is somebody else's from now on."""
@@ -287,6 +361,18 @@ class DNSRecords(Reconciler):
         if one is not None and one.mark == mark_text(self._owner):
             async with provider.lock(zone):
                 await provider.update_record(zone, one, replace(one, mark=""))
+
+
+def _values(known: Resource | LockEntry | None) -> tuple[str, ...]:
+    found = known.attributes.get("values") if known else None
+    return found if isinstance(found, tuple) else ()
+
+
+def _of_others(before: Resource | None) -> tuple[str, ...]:
+    """Return the values of a set of ours that others put there: only texts are shared so."""
+    if before is None or before.foreign or before.payload is None:
+        return ()
+    return tuple(v for v in before.payload.values if v not in _values(before))
 
 
 def _fitting(provider: DNSProvider[Any], ttl: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -253,3 +254,100 @@ def test_a_policy_holds_what_it_does_not_allow(home):
     home.up([WILD, APEX])
     plan = home.plan([replace(WILD, values=("192.0.2.5",))], policy=Policy.CREATE_ONLY)
     assert actions(plan) == {"dns_record/*.home.test/A": "hold", "dns_record/home.test/A": "hold"}
+
+
+class TestShared:
+    """A text may have values of others beside ours: they stay, whatever becomes of ours."""
+
+    SPF = record_set("home.test", "TXT", 300, ["v=spf1 -all"])
+    PROOF = "google-site-verification=1"
+
+    def add_theirs(self, provider):
+        now = there(provider)[self.SPF.key]
+        asyncio.run(provider.update_record(ZONE, now, replace(now, values=(self.PROOF, *now.values))))
+
+    def test_what_others_add_is_no_difference(self, home, provider):
+        home.up([self.SPF])
+        self.add_theirs(provider)
+        assert actions(home.plan([self.SPF])) == {"dns_record/home.test/TXT": "noop"}
+
+    def test_ours_changes_and_theirs_stays(self, home, provider):
+        home.up([self.SPF])
+        self.add_theirs(provider)
+        home.up([replace(self.SPF, values=("v=spf1 mx -all",))])
+        assert there(provider)[self.SPF.key].values == (self.PROOF, "v=spf1 mx -all")
+
+    def test_ours_goes_and_theirs_stays(self, home, provider):
+        home.up([self.SPF])
+        self.add_theirs(provider)
+        home.up([])
+        assert there(provider) == {self.SPF.key: replace(self.SPF, values=(self.PROOF,))}
+        assert home.store.load().entries == {}
+
+
+class TestRaces:
+    """Between the plan and the write the world goes on."""
+
+    GIT = record_set("git.home.test", "A", 300, ["192.0.2.1"])
+
+    def test_what_somebody_makes_meanwhile_does_not_come_to_bear_our_mark(self, home, provider):
+        theirs = replace(self.GIT, values=("203.0.113.7",))
+        _before(
+            "create_record", provider, lambda: put(provider, theirs) if self.GIT.key not in there(provider) else None
+        )
+        [failed] = home.up([self.GIT]).failed
+        assert isinstance(failed.error, StalePlanError)
+        assert there(provider) == {theirs.key: theirs}
+        assert actions(home.plan([self.GIT])) == {"dns_record/git.home.test/A": "hold"}
+
+    def test_a_mark_that_is_taken_away_meanwhile_protects_the_record(self, home, provider):
+        home.up([self.GIT])
+        _take_mark_after_reading(provider, self.GIT.key)
+        [failed] = home.up([]).failed
+        assert "since the plan was made" in failed.error.message
+        assert self.GIT.key in there(provider)
+
+    def test_a_zone_that_is_not_shown_any_more_is_no_reason_to_forget(self, home, provider):
+        home.up([self.GIT])
+        provider._zones["other.test"] = {}
+        hidden = provider._zones.pop("home.test")
+        [sentence] = home.check([record_set("x.other.test", "A", 300, ["192.0.2.1"])])
+        assert "is in a zone that memory does not show now" in sentence
+        assert "autogit dns forget dns_record/git.home.test/A" in sentence
+        assert self.GIT.key in hidden
+
+
+def _before(name, provider, act):
+    """Have something happen right before a call of the provider, once."""
+    real = getattr(provider, name)
+
+    async def call(*args):
+        setattr(provider, name, real)
+        act_in_thread(act)
+        return await real(*args)
+
+    setattr(provider, name, call)
+
+
+def _take_mark_after_reading(provider, key):
+    """Take a record's mark away once the next plan has read the zone."""
+    real = provider.list_records
+
+    async def call(zone, keys=None):
+        found = await real(zone, keys)
+        provider.list_records = real
+        if provider.capabilities.marks:
+            now = (await real(zone, [key]))[0]
+            await provider.update_record(zone, now, replace(now, mark=""))
+        else:
+            mark = (await real(zone, [RecordKey(f"_autogit-a.{key.name}", "TXT")]))[0]
+            await provider.delete_record(zone, mark)
+        return found
+
+    provider.list_records = call
+
+
+def act_in_thread(act):
+    """Run what has an event loop of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(act).result()
