@@ -1,4 +1,4 @@
-"""`autogit certs`: certificates; here, how to trust the local authority."""
+"""`autogit certs`: certificates, from the first order to the last."""
 
 from __future__ import annotations
 
@@ -8,12 +8,76 @@ import typer
 
 from autogit.cli.context import Context, command
 
+_NOT_WELL = 1
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Certificates.", no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(group, name="certs")
+    _register_upkeep(group)
+    _register_trust(group)
 
+
+def _register_upkeep(group: typer.Typer) -> None:
+    @command(group, "status")
+    def status(context: Context) -> None:
+        """Show each certificate on disk and as it is served (exit 1 where one is expired, overdue or not served)."""
+        from autogit.cli.certs_text import status_lines
+        from autogit.operations.certs import status as look
+
+        view = context.perform(look(context.open_project()))
+        context.output.data(view, status_lines(view))
+        if not view.ok:
+            raise typer.Exit(_NOT_WELL)
+
+    @command(group, "renew")
+    def renew(
+        context: Context,
+        force: Annotated[bool, typer.Option("--force", help="Renew what is not due, too.")] = False,
+        lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 60.0,
+    ) -> None:
+        """Renew what is due and put it in force: for cron. Nothing else changes."""
+        from autogit.cli.certs_text import renew_lines
+        from autogit.operations.certs import renew as carry_out
+
+        project = context.open_project()
+        work = carry_out(project, force=force, lock_wait_seconds=lock_wait, on_event=context.on_event)
+        view = context.perform(work)
+        context.output.data(view, renew_lines(view))
+
+    @command(group, "issue")
+    def issue(
+        context: Context,
+        lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
+    ) -> None:
+        """Have the certificate issued that .env asks for, and put it in force; nothing else changes."""
+        from autogit.cli.certs_text import renew_lines
+        from autogit.operations.certs import renew as carry_out
+
+        project = context.open_project()
+        work = carry_out(project, moving_on=True, lock_wait_seconds=lock_wait, on_event=context.on_event)
+        view = context.perform(work)
+        context.output.data(view, renew_lines(view))
+
+    @command(group, "revoke")
+    def revoke(
+        context: Context,
+        name: Annotated[str, typer.Argument(help="The certificate's name, as certs status shows it.")],
+        reason: Annotated[int, typer.Option(help="Reason code of RFC 5280: 1 key compromise, 4 superseded, ...")] = 0,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ) -> None:
+        """Have the authority revoke a certificate."""
+        from autogit.cli.context import interactive
+        from autogit.operations.certs import revoke as carry_out
+
+        if not yes and interactive():
+            typer.confirm(f"Revoke the certificate of {name}? That cannot be taken back", abort=True, err=True)
+        messages = context.perform(carry_out(context.open_project(), name, reason))
+        context.output.data({"messages": list(messages)}, messages)
+
+
+def _register_trust(group: typer.Typer) -> None:
     @command(group, "root")
     def root(context: Context) -> None:
         """Write the path of the platform's root certificate, for curl --cacert."""

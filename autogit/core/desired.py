@@ -132,17 +132,15 @@ def _secret(secret: SecretSpec) -> Resource:
 
 def _certificate(spec: PlatformSpec) -> Resource:
     wanted = spec.certificate
-    return Resource(
-        Address("certificate", wanted.name),
-        {
-            "issuer": wanted.issuer,
-            "names": wanted.names,
-            "key_type": wanted.key_type,
-            "lifetime_days": wanted.lifetime_days,
-            "version": wanted.version,
-        },
-        payload=wanted,
-    )
+    attributes: dict[str, Value] = {
+        "issuer": wanted.issuer,
+        "names": wanted.names,
+        "key_type": wanted.key_type,
+        "version": wanted.version,
+    }
+    if wanted.lifetime_days:  # another authority decides that itself
+        attributes["lifetime_days"] = wanted.lifetime_days
+    return Resource(Address("certificate", wanted.name), attributes, payload=wanted)
 
 
 def _files(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:

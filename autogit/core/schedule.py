@@ -19,6 +19,15 @@ JOBS: tuple[Job, ...] = (
         cron_times=("@reboot", "*/5 * * * *"),
     ),
     Job(
+        name="certs-renew",
+        description="renews certificates when they are due, and puts them in force",
+        arguments=("certs", "renew"),
+        kind="timer",
+        cron_times=("17 */6 * * *",),
+        on_calendar="*-*-* 00/6:17:00",
+        jitter_seconds=3600,
+    ),
+    Job(
         name="dns-sync",
         description="has DNS names follow this network's public address",
         arguments=("dns", "sync"),

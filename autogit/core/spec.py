@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import PurePosixPath
 
 from autogit.core.catalogue import Catalogue
+from autogit.core.certificates import issuer_name
 from autogit.core.containers import build_container, build_networks
 from autogit.core.context import PASSWORDS_DIR
 from autogit.core.dns_records import wanted_records
@@ -26,13 +27,14 @@ from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor
-from autogit.model.settings import Settings
+from autogit.model.settings import LOCAL_ISSUER, Settings
 from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
 
+_LOCAL_DAYS = 90
 _LOOPBACK = "127.0.0.1"
 _DOCKER_ROOT = "/var/lib/docker"
 _NO_CONTAINERS = "it is a container image and needs a Docker Engine"
-_DESCRIBED = {"RUNTIME": ("embedded", "docker"), "INGRESS": ("traefik", "nginx"), "CERT_ISSUER": ("local",)}
+_DESCRIBED = {"RUNTIME": ("embedded", "docker"), "INGRESS": ("traefik", "nginx")}
 _CARRIED_OUT = {"INGRESS": ("traefik",)}
 
 
@@ -98,7 +100,7 @@ def check_supported(settings: Settings) -> None:
 
 
 def _check_wishes(settings: Settings, known: Mapping[str, tuple[str, ...]], hint: str = "") -> None:
-    wishes = {"RUNTIME": settings.runtime, "INGRESS": settings.ingress, "CERT_ISSUER": settings.cert_issuer}
+    wishes = {"RUNTIME": settings.runtime, "INGRESS": settings.ingress}
     for key, wish in wishes.items():
         if wish not in known[key]:
             raise UnsupportedError(
@@ -236,15 +238,18 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
     due = known.due or ("" if set(known.names) == set(names) else "its names differ")
     version = known.version + 1 if due else known.version
     folder = paths.certs / domain / f"v{version}"
+    is_local = settings.cert_issuer == LOCAL_ISSUER
     return CertificateSpec(
         name=domain,
-        issuer=settings.cert_issuer,
+        issuer=issuer_name(settings),
         names=names,
         version=version,
         fullchain=str(folder / "fullchain.pem"),
         key=str(folder / "key.pem"),
-        root=str(paths.local_root(domain)),
+        root=str(paths.local_root(domain)) if is_local else "",
         due=due,
+        key_type="P-256" if is_local else settings.cert_key_type,
+        lifetime_days=_LOCAL_DAYS if is_local else 0,
     )
 
 

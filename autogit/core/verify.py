@@ -34,7 +34,7 @@ async def check_routes(
 
     `address` is where the ingress is reached ("": at its published address).
     """
-    address = address or _reachable(spec.bind_address)
+    address = address or reachable(spec.bind_address)
     port = spec.ports.get(f"{spec.ingress}/https")
     if port is None:
         return ()
@@ -47,7 +47,7 @@ async def check_routes(
     return tuple(await asyncio.gather(*(one(route) for route in spec.routes if route.probe_path != "")))
 
 
-def _reachable(bind_address: str) -> str:
+def reachable(bind_address: str) -> str:
     """Return where something that listens on an address is reached from this host: any address means loopback too."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind_address, bind_address)  # noqa: S104 - compared, not bound
 

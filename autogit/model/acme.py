@@ -61,7 +61,9 @@ class Challenge:
 class Solver(Protocol):
     """Shows proofs to the world and takes them away again."""
 
-    kind: ChallengeKind
+    @property
+    def kind(self) -> ChallengeKind:
+        """What it proves by."""
 
     async def present(self, challenges: Sequence[Challenge]) -> None:
         """Publish all challenges of an order together, and return when the authority can see them.

@@ -19,6 +19,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _LONGEST_DOMAIN = 253
 _HIGHEST_PORT = 65535
 MASK = "(secret)"
+LOCAL_ISSUER = "local"
 LONGEST_PASSWORD_BYTES = 72
 """bcrypt ignores or refuses what is longer (OpenBSD crypt(3), bcrypt)."""
 
@@ -76,6 +77,15 @@ def _issuers(value: Any) -> tuple[str, ...]:
     if odd := [one for one in found if one != ";" and not _ISSUER.fullmatch(one)]:
         raise ValueError(f"must be domains of authorities, as in letsencrypt.org, and not {odd[0]!r}")
     return found
+
+
+def _issuer(value: Any) -> str:
+    text = str(value)
+    if text in (LOCAL_ISSUER, "letsencrypt", "letsencrypt-staging"):
+        return text
+    if not re.fullmatch(r"https://[^\s/@?#]+(/[^\s@?#]*)?", text):
+        raise ValueError("must be local, letsencrypt, letsencrypt-staging, or the https URL of an ACME directory")
+    return text
 
 
 def _ipv6(value: Any) -> str:
@@ -165,10 +175,39 @@ class Settings(BaseSettings):
         description="Address that the published ports listen on; 0.0.0.0 opens them to the network",
         json_schema_extra=_group("Ports"),
     )
-    cert_issuer: Literal["local", "letsencrypt"] = Field(
-        "local",
-        description="Who signs certificates. This version has local: AutoGit's own authority",
+    cert_issuer: Annotated[str, BeforeValidator(_issuer)] = Field(
+        LOCAL_ISSUER,
+        description="Who signs certificates: local (AutoGit's own authority), letsencrypt, letsencrypt-staging, or the "
+        "https URL of an ACME directory",
         json_schema_extra=_group("TLS"),
+    )
+    cert_key_type: Literal["P-256", "P-384", "RSA-2048"] = Field(
+        "P-256",
+        description="Type of the certificate's key; the local authority has P-256",
+        json_schema_extra=_group("TLS"),
+    )
+    cert_preferred_chain: str = Field(
+        "",
+        description="Common name of the top issuer of the chain to take, where an authority offers several",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_profile: str = Field(
+        "",
+        description="Profile to ask an authority for, as in tlsserver or shortlived. Empty: its own default",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_eab_key_id: str = Field(
+        "",
+        description="Key id of the external account binding, where an authority wants one",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_eab_hmac_key: SecretStr | None = Field(
+        None, description="HMAC key of the external account binding, base64url", json_schema_extra=_group("TLS")
+    )
+    acme_ca_file: str | None = Field(
+        None,
+        description="PEM file of the authority that signed the ACME server's own certificate, where no system knows it",
+        json_schema_extra=_group("TLS", "/etc/autogit/acme-ca.pem"),
     )
     acme_email: Annotated[str, BeforeValidator(_email)] | None = Field(
         None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autogit.model.acme import KeyType
 from autogit.model.container import ContainerSpec, ImageSpec, NetworkSpec
 from autogit.model.dns import WantedRecord
 from autogit.model.plan import Note
@@ -101,7 +102,7 @@ class CertificateSpec:
     key: str
     root: str = ""
     due: str = ""
-    key_type: str = "P-256"
+    key_type: KeyType = "P-256"
     lifetime_days: int = 90
 
 

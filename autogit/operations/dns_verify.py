@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from autogit.core.reconcile import Prepared, prepare
 from autogit.errors import RejectedError, UsageError
@@ -12,17 +11,14 @@ from autogit.model.dns import DNS_RECORD, RecordSet, View, WantedRecord, Zone, n
 from autogit.model.dns_checks import DnssecState, RecordCheck
 from autogit.model.views import DnsVerifyView, RecordCheckView, ServerAnswerView, ZoneCheckView
 from autogit.operations.dns import kept, zones_of
+from autogit.operations.dns_views import lookup_of
 from autogit.operations.project import Project
-from autogit.providers.dns.asking import system_servers
-from autogit.providers.dns.base import DNSProvider
 from autogit.providers.dns.world.caa import CaaRequest, caa_allows
 from autogit.providers.dns.world.dnssec import check_dnssec
 from autogit.providers.dns.world.lookup import Lookup
-from autogit.providers.dns.world.resolvers import LookupConfig
 from autogit.providers.dns.world.verifying import verify
 from autogit.providers.dns.world.zone_health import rebind_protection, split_horizon
 
-_HTTPS = "https://"
 _ADDRESSES = ("A", "AAAA")
 
 
@@ -46,7 +42,7 @@ async def verify_dns(project: Project, names: Collection[str] = ()) -> DnsVerify
     zones: list[ZoneCheckView] = []
     for view, provider in dns.views.items():
         sets = [w.record for w in wished if w.view is view]
-        lookup = Lookup(_config(provider, project))
+        lookup = lookup_of(provider, project.settings)
         records += [_record(view, check) for check in await verify(lookup, sets)]
         for zone in await zones_of(view, provider, prepared):
             zones += await _zone_checks(lookup, zone, [s for s in sets if zone.holds(s.key.name)], prepared)
@@ -72,15 +68,6 @@ def _of_name(name: str, wished: Sequence[WantedRecord]) -> list[WantedRecord]:
     if not own and not above:
         raise UsageError(f"nothing is wished for of {name}", hint="autogit dns plan shows the names")
     return own or [replace(one, record=replace(one.record, key=replace(one.record.key, name=name))) for one in above]
-
-
-def _config(provider: DNSProvider[Any], project: Project) -> LookupConfig:
-    servers = provider.asked_at or (tuple(system_servers()) if provider.private else ())
-    given = project.settings.dns_resolvers
-    if not given:
-        return LookupConfig(servers=servers)
-    https = tuple(one for one in given if one.startswith(_HTTPS))
-    return LookupConfig(servers=servers, resolvers=tuple(one for one in given if one not in https), doh_urls=https)
 
 
 def _record(view: View, check: RecordCheck) -> RecordCheckView:
@@ -132,7 +119,7 @@ async def _caa_checks(lookup: Lookup, zone: Zone, prepared: Prepared) -> list[Zo
     """Ask whether the authorities that are wished for may sign for the names of the certificate."""
     settings, names = prepared.spec.settings, prepared.spec.certificate.names
     domains = [name for name in settings.get("DNS_CAA", "").split(",") if name]
-    if settings.get("CERT_ISSUER") == "letsencrypt":
+    if settings.get("CERT_ISSUER", "").startswith("letsencrypt"):
         domains = ["letsencrypt.org"]
     found: list[ZoneCheckView] = []
     for name in names if domains and zone.holds(prepared.spec.base_domain) else ():

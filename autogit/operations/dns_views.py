@@ -13,9 +13,12 @@ from autogit.model.dns import Targets, View
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.providers.base import ProviderContext, utc_now
+from autogit.providers.dns.asking import system_servers
 from autogit.providers.dns.base import DNSProvider
 from autogit.providers.dns.patience import PatientDNS
 from autogit.providers.dns.records import DNSRecords
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import LookupConfig
 from autogit.providers.host.addresses import DEFAULT_SOURCES, look, sources_of
 from autogit.providers.registry import provider_class, provider_config
 
@@ -36,6 +39,16 @@ def _provider(view: View, name: str, settings: Settings, context: ProviderContex
         changed["private"] = True
     config = provider_config("dns", name, values, **changed)
     return PatientDNS(cast("DNSProvider[Any]", found(context, config)))
+
+
+def lookup_of(provider: DNSProvider[Any], settings: Settings) -> Lookup:
+    """Return what asks the world about a provider's zones: one of the own network is asked where it is kept."""
+    servers = provider.asked_at or (tuple(system_servers()) if provider.private else ())
+    if not settings.dns_resolvers:
+        return Lookup(LookupConfig(servers=servers))
+    https = tuple(one for one in settings.dns_resolvers if one.startswith("https://"))
+    plain = tuple(one for one in settings.dns_resolvers if one not in https)
+    return Lookup(LookupConfig(servers=servers, resolvers=plain, doh_urls=https))
 
 
 async def find_targets(

@@ -58,7 +58,8 @@ def _detail(change: Change, plan: Plan) -> str:
     """Say what a certificate will be, and which processes a file is made known to."""
     if change.address.kind == "certificate" and change.after:
         wish = change.after.attributes
-        return f"{wish['issuer']} authority, {wish['key_type']}, {wish['lifetime_days']} days"
+        days = f", {wish['lifetime_days']} days" if "lifetime_days" in wish else ""
+        return f"{wish['issuer']} authority, {wish['key_type']}{days}"
     if change.address.kind == DNS_RECORD:
         return _record_detail(change)
     if change.address.kind == "file" and change.action is not Action.HOLD:

@@ -22,6 +22,7 @@ from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec
 from autogit.operations.dns_views import find_targets, load_dns
+from autogit.operations.issuers import load_issuer
 from autogit.providers.base import Progress, ProviderContext, Reconciler, no_progress
 from autogit.providers.compute.base import Runtime
 from autogit.providers.dns.records import DNSRecords
@@ -187,6 +188,7 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
     context = provider_context(paths, effective, progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))
     runtime.restore = partial(restore_previous, paths)
+    dns = load_dns(settings, context)
     return Project(
         paths=paths,
         settings=settings,
@@ -194,10 +196,10 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
         store=lockfile_store(paths),
         context=context,
         runtime=runtime,
-        certificates=cast("CertificateProvider", load_provider("ssl", settings.cert_issuer, context)),
+        certificates=load_issuer(settings, context, dns),
         secrets=Secrets(context),
         files=HostFiles(context),
         inputs=inputs,
         ingress_address=viewpoint.ingress_address,
-        dns=load_dns(settings, context),
+        dns=dns,
     )

@@ -48,6 +48,7 @@ def https_probe(  # noqa: PLR0913, PLR0917 - all six describe the one request
     try:
         server_name.encode("idna")  # wrap_socket would leak the connection over a name that cannot be an SNI
         context = ssl.create_default_context(cafile=ca_file)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # `ca_file` may be an intermediate
         with (
             socket.create_connection((address, port), timeout_seconds) as raw,
             context.wrap_socket(raw, server_hostname=server_name) as link,

@@ -93,10 +93,13 @@ def test_show_install_show_remove_under_systemd(autogit, host):
     assert "Nothing is installed: autogit schedule install" in autogit("schedule", "show").out
     done = autogit("schedule", "install", "--yes")
     unit = machine.units / "autogit-autogit-reconcile.service"
-    assert done.out.splitlines() == [f"Wrote {unit}", "Look at it with: autogit schedule show"]
+    renew = [machine.units / f"autogit-autogit-certs-renew.{kind}" for kind in ("service", "timer")]
+    written = [unit, *renew]
+    assert done.out.splitlines() == [*(f"Wrote {one}" for one in written), "Look at it with: autogit schedule show"]
     assert "ExecStart=" in done.err, "what is written is shown before"
     assert unit.exists()
-    (job,) = autogit("schedule", "show", "--format", "json").json()["jobs"]
+    job, other = autogit("schedule", "show", "--format", "json").json()["jobs"]
+    assert (other["name"], other["kind"], other["installed"]) == ("certs-renew", "timer", True)
     assert job == {
         "name": "reconcile",
         "kind": "service",
@@ -109,7 +112,8 @@ def test_show_install_show_remove_under_systemd(autogit, host):
         "last_result": "success, 0 restarts",
     }
     assert autogit("schedule", "install", "--yes").out == "Nothing to do: every job is installed.\n"
-    assert autogit("schedule", "remove", "--yes").out == f"Removed {unit}\n"
+    removed = autogit("schedule", "remove", "--yes").out.splitlines()
+    assert sorted(removed) == sorted(f"Removed {one}" for one in written)
     assert not unit.exists()
     assert autogit("schedule", "remove", "--yes").out == "Nothing to do: no job is installed.\n"
 
@@ -119,12 +123,14 @@ def test_an_outdated_unit_is_named(autogit, host, env):
     autogit("schedule", "install", "--yes")
     env("PROJECT_NAME=other\nSERVICES_ENABLED=api\nSIZE=minimal\n")
     done = autogit("schedule", "show")
-    assert "reconcile  no " in done.out
+    assert "reconcile    no " in done.out
     view = autogit("schedule", "install", "--format", "json", "--yes").json()
-    assert [(Path(f["path"]).name, f["action"]) for f in view["files"]] == [
-        ("autogit-other-reconcile.service", "create"),
-        ("autogit-autogit-reconcile.service", "delete"),
-    ]
+    names = ("reconcile.service", "certs-renew.service", "certs-renew.timer")
+    assert {(Path(f["path"]).name, f["action"]) for f in view["files"]} == {
+        (f"autogit-{project}-{name}", action)
+        for project, action in (("other", "create"), ("autogit", "delete"))
+        for name in names
+    }
 
 
 def test_under_cron_the_block_is_written_and_taken_away(autogit, host):

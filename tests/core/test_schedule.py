@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autogit.core.schedule import (
-    JOBS,
+    JOBS as ALL_JOBS,
+)
+from autogit.core.schedule import (
     build_crontab_schedule,
     build_unit_schedule,
     quote_cron_command,
@@ -35,6 +37,7 @@ TIMER = Job(
     jitter_seconds=3600,
     runtimes=("docker",),
 )
+JOBS = ALL_JOBS[:1]
 LINE = st.text(st.characters(min_codepoint=0x20, exclude_categories=("C", "Zl", "Zp")), max_size=30)
 
 
@@ -60,7 +63,7 @@ def lines(context, jobs=JOBS):
 
 class TestUnits:
     def test_the_healer_runs_for_ever_after_network_and_engine(self):
-        (file,) = build_unit_schedule(context()).files
+        (file,) = build_unit_schedule(context(), JOBS).files
         assert file.name == "autogit-autogit-reconcile.service"
         assert file.text.splitlines() == [
             "# autogit schedule: autogit in /srv/autogit",
@@ -127,7 +130,7 @@ class TestUnits:
 
 class TestCrontab:
     def test_the_block_runs_at_boot_and_every_five_minutes(self):
-        (file,) = build_crontab_schedule(context()).files
+        (file,) = build_crontab_schedule(context(), JOBS).files
         command = (
             "/usr/bin/env -i HOME=/home/me LANG=C.UTF-8 PATH=/usr/bin:/bin /opt/venv/bin/autogit reconcile "
             "--project-dir /srv/autogit --env-file /srv/autogit/.env --quiet >/dev/null"
@@ -144,7 +147,7 @@ class TestCrontab:
 
     def test_a_backslash_is_refused_since_cron_programs_differ(self):
         with pytest.raises(UnsupportedError, match="backslash"):
-            build_crontab_schedule(context("/srv/a\\b"))
+            build_crontab_schedule(context("/srv/a\\b"), JOBS)
 
     def test_jitter_waits_without_a_percent_sign(self):
         (line,) = lines(context(), [TIMER])
@@ -220,7 +223,7 @@ class TestRealSystemd:
     @pytest.mark.parametrize("path", [HOSTILE, "/srv/a b\\n\\", "/srv/%h%%", "/srv/trailing ", "/srv/\\x41'"])
     def test_paths_are_read_as_they_were_meant(self, verify, path):
         program = ("/bin/true",)
-        files = build_unit_schedule(context(path, program=program, environment={"HOME": path})).files
+        files = build_unit_schedule(context(path, program=program, environment={"HOME": path}), JOBS).files
         said = verify(files).stdout
         assert f"\tWorkingDirectory: {path}\n" in said
         assert f"\tEnvironment: HOME={path}\n" in said

@@ -56,7 +56,6 @@ def test_a_service_without_any_form_for_this_runtime_is_unavailable(workbench):
     [
         ("RUNTIME=swarm", "set RUNTIME=embedded"),
         ("INGRESS=nginx", "set INGRESS=traefik"),
-        ("CERT_ISSUER=letsencrypt", "set CERT_ISSUER=local"),
     ],
 )
 def test_what_this_version_cannot_do_is_refused_and_never_dropped(workbench, line, hint):

@@ -84,7 +84,11 @@ def test_survive_a_reboot_as_far_as_a_test_may(plain):
     page = (HOW_TO / "reboot.md").read_text()
     for words in ("schedule install --dry-run", "schedule show"):
         assert f"\nautogit {words}\n" in page
-        plain.run(*words.split())
+    plain.run("schedule", "install", "--dry-run")
+    # A machine without systemd and cron (a container that runs tests) has no schedule to show, and is told so.
+    has_scheduler = Path("/run/systemd/system").is_dir() or shutil.which("crontab")
+    said = plain.run("schedule", "show", expect=0 if has_scheduler else 2)
+    assert has_scheduler or "schedule install --dry-run shows a unit" in said.stderr
     plain.engine.docker("kill", f"{plain.name}-grafana-1")
     assert "container/grafana" in plain.run("reconcile").stdout
     assert eventually(lambda: plain.container("grafana")["State"]["Running"])

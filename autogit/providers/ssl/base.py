@@ -18,6 +18,11 @@ class CertificateProvider(Reconciler):
     provider_type: ClassVar[str] = "ssl"
     kinds: ClassVar[tuple[str, ...]] = ("certificate",)
 
+    @property
+    def issuer(self) -> str:
+        """What the authority is called in plans."""
+        return self.provider_name
+
     @abstractmethod
     def facts(self, now: datetime) -> Mapping[str, CertificateFacts]:
         """Return the newest version of each certificate in the store, by name; reads only."""

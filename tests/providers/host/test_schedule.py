@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autogit.core.schedule import JOBS, build_crontab_schedule, build_unit_schedule
+from autogit.core.schedule import JOBS as ALL_JOBS
+from autogit.core.schedule import build_crontab_schedule, build_unit_schedule
 from autogit.errors import OwnershipError, RejectedError, StorageFullError, UnavailableError, UnsupportedError
 from autogit.model.plan import Action
 from autogit.model.schedule import Job, JobContext, Owner, Schedule
@@ -21,6 +22,8 @@ from autogit.providers.host.schedule import (
     find_machine,
     find_scheduler,
 )
+
+JOBS = ALL_JOBS[:1]
 
 TIMER = Job("certs", "renews", ("certs", "renew"), "timer", ("0 3 * * *",), on_calendar="daily")
 
@@ -166,7 +169,7 @@ class TestSystemd:
         assert {p: p.stat().st_mtime_ns for p in machine.units.iterdir()} == before
 
     def test_a_unit_that_somebody_stopped_is_started_again(self, machine, root):
-        schedule = build_unit_schedule(context(root))
+        schedule = build_unit_schedule(context(root), JOBS)
         SystemdScheduler(machine).install(schedule)
         (Path(machine.systemctl).parent / "autogit-autogit-reconcile.service.active").unlink()
         calls(machine)
@@ -175,9 +178,9 @@ class TestSystemd:
 
     def test_a_changed_unit_is_written_and_restarted(self, machine, root):
         systemd = SystemdScheduler(machine)
-        systemd.install(build_unit_schedule(context(root)))
+        systemd.install(build_unit_schedule(context(root), JOBS))
         calls(machine)
-        changed = build_unit_schedule(context(root, runtime="embedded"))
+        changed = build_unit_schedule(context(root, runtime="embedded"), JOBS)
         assert actions(systemd.compare(changed)) == [("autogit-autogit-reconcile.service", Action.UPDATE)]
         systemd.install(changed)
         assert calls(machine) == [
@@ -190,7 +193,7 @@ class TestSystemd:
         systemd = SystemdScheduler(machine)
         foreign = machine.units / "autogit-autogit-mine.service"
         foreign.write_text("[Service]\nExecStart=/bin/true\n")
-        other = build_unit_schedule(context(root.parent, "autogit-autogit"))
+        other = build_unit_schedule(context(root.parent, "autogit-autogit"), JOBS)
         systemd.install(other)
         systemd.install(build_unit_schedule(context(root), [*JOBS, TIMER]))
         calls(machine)
@@ -206,8 +209,8 @@ class TestSystemd:
 
     def test_units_of_a_former_project_name_go_when_the_new_ones_come(self, machine, root):
         systemd = SystemdScheduler(machine)
-        systemd.install(build_unit_schedule(context(root, "old")))
-        systemd.install(build_unit_schedule(context(root, "new")))
+        systemd.install(build_unit_schedule(context(root, "old"), JOBS))
+        systemd.install(build_unit_schedule(context(root, "new"), JOBS))
         assert [p.name for p in machine.units.iterdir()] == ["autogit-new-reconcile.service"]
         assert "disable --now autogit-old-reconcile.service" in calls(machine)
 
@@ -224,20 +227,20 @@ class TestSystemd:
     def test_a_masked_unit_is_refused(self, machine, root):
         (machine.units / "autogit-autogit-reconcile.service").symlink_to("/dev/null")
         with pytest.raises(OwnershipError) as caught:
-            SystemdScheduler(machine).compare(build_unit_schedule(context(root)))
+            SystemdScheduler(machine).compare(build_unit_schedule(context(root), JOBS))
         assert "systemctl unmask autogit-autogit-reconcile.service" in caught.value.hint
 
     def test_another_project_of_the_same_name_is_refused_unless_its_folder_is_gone(self, machine, root, tmp_path):
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         systemd = SystemdScheduler(machine)
-        systemd.install(build_unit_schedule(context(elsewhere)))
+        systemd.install(build_unit_schedule(context(elsewhere), JOBS))
         with pytest.raises(OwnershipError, match="belongs to the project autogit in "):
-            systemd.compare(build_unit_schedule(context(root)))
+            systemd.compare(build_unit_schedule(context(root), JOBS))
         systemd.install(Schedule(Owner("autogit", root)))
         assert len(list(machine.units.iterdir())) == 1, "nor is it removed"
         elsewhere.rmdir()
-        systemd.install(build_unit_schedule(context(root)))
+        systemd.install(build_unit_schedule(context(root), JOBS))
         assert str(root) in (machine.units / "autogit-autogit-reconcile.service").read_text()
 
     def test_the_state_is_systemds_own_word(self, machine, root):
@@ -251,7 +254,7 @@ class TestSystemd:
         program(Path(machine.systemctl), "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2; exit 1\n")
         systemd = SystemdScheduler(machine)
         with pytest.raises(RejectedError, match="daemon-reload failed: Failed to connect to bus"):
-            systemd.install(build_unit_schedule(context(root)))
+            systemd.install(build_unit_schedule(context(root), JOBS))
         state = systemd.state(Owner("autogit", root), JOBS[0])
         assert state.active == "unknown"
         assert "Failed to connect to bus" in state.last_result
@@ -259,19 +262,19 @@ class TestSystemd:
     def test_a_missing_systemctl_is_a_sentence(self, machine, root):
         with pytest.raises(UnavailableError, match="cannot be run"):
             SystemdScheduler(dataclasses.replace(machine, systemctl="/nowhere/systemctl")).install(
-                build_unit_schedule(context(root))
+                build_unit_schedule(context(root), JOBS)
             )
 
     def test_a_folder_that_cannot_be_written_is_a_sentence(self, machine, root):
         (machine.units.parent / "file").write_text("")
         with pytest.raises(StorageFullError, match="cannot write"):
             SystemdScheduler(dataclasses.replace(machine, units=machine.units.parent / "file" / "x")).install(
-                build_unit_schedule(context(root))
+                build_unit_schedule(context(root), JOBS)
             )
 
     def test_a_users_own_systemd_is_asked_and_lingering_is_named(self, machine, root):
         systemd = SystemdScheduler(dataclasses.replace(machine, scope="user"))
-        systemd.install(build_unit_schedule(context(root, scope="user")))
+        systemd.install(build_unit_schedule(context(root, scope="user"), JOBS))
         assert calls(machine)[0] == "--user daemon-reload"
         assert "loginctl enable-linger me" in systemd.advice()[0]
         program(Path(machine.loginctl), "#!/bin/sh\necho yes\n")
@@ -289,7 +292,7 @@ class TestCrontab:
     def test_the_block_comes_after_what_was_there_and_goes_without_a_trace(self, machine, root, table):
         table.write_bytes(self.FOREIGN)
         cron = CrontabScheduler(machine)
-        schedule = build_crontab_schedule(context(root))
+        schedule = build_crontab_schedule(context(root), JOBS)
         assert actions(cron.compare(schedule)) == [("crontab of me", Action.CREATE)]
         cron.install(schedule)
         assert table.read_bytes() == self.FOREIGN + schedule.files[0].text.encode()
@@ -297,13 +300,13 @@ class TestCrontab:
         assert table.read_bytes() == self.FOREIGN
 
     def test_an_account_without_a_crontab_gets_one(self, machine, root, table):
-        schedule = build_crontab_schedule(context(root))
+        schedule = build_crontab_schedule(context(root), JOBS)
         CrontabScheduler(machine).install(schedule)
         assert table.read_text() == schedule.files[0].text
 
     def test_installing_twice_changes_nothing(self, machine, root, table):
         cron = CrontabScheduler(machine)
-        schedule = build_crontab_schedule(context(root))
+        schedule = build_crontab_schedule(context(root), JOBS)
         cron.install(schedule)
         log = table.parent / "calls"
         log.unlink()
@@ -313,9 +316,9 @@ class TestCrontab:
 
     def test_a_changed_block_is_replaced_in_its_place(self, machine, root, table):
         cron = CrontabScheduler(machine)
-        cron.install(build_crontab_schedule(context(root)))
+        cron.install(build_crontab_schedule(context(root), JOBS))
         table.write_bytes(table.read_bytes() + self.FOREIGN)
-        changed = build_crontab_schedule(context(root, "renamed"))
+        changed = build_crontab_schedule(context(root, "renamed"), JOBS)
         assert [c.action for c in cron.compare(changed)] == [Action.UPDATE]
         cron.install(changed)
         assert table.read_bytes() == changed.files[0].text.encode() + self.FOREIGN
@@ -323,31 +326,31 @@ class TestCrontab:
     def test_other_projects_and_blocks_that_only_look_like_ours_stay(self, machine, root, table, tmp_path):
         (tmp_path / "elsewhere").mkdir()
         cron = CrontabScheduler(machine)
-        other = build_crontab_schedule(context(tmp_path / "elsewhere"))
+        other = build_crontab_schedule(context(tmp_path / "elsewhere"), JOBS)
         cron.install(other)
         lookalike = b"# BEGIN autogit autogit\n0 0 * * * mine\n# END autogit autogit\n"
         table.write_bytes(table.read_bytes() + lookalike)
         before = table.read_bytes()
-        cron.install(build_crontab_schedule(context(root)))
+        cron.install(build_crontab_schedule(context(root), JOBS))
         cron.install(Schedule(Owner("autogit", root)))
         assert table.read_bytes() == before
 
     def test_a_block_without_its_end_is_refused(self, machine, root, table):
         table.write_text("# BEGIN autogit autogit\n0 0 * * * whose\n")
         with pytest.raises(OwnershipError, match="has no end"):
-            CrontabScheduler(machine).install(build_crontab_schedule(context(root)))
+            CrontabScheduler(machine).install(build_crontab_schedule(context(root), JOBS))
         assert table.read_text() == "# BEGIN autogit autogit\n0 0 * * * whose\n"
 
     def test_a_table_that_cannot_be_read_is_never_replaced(self, machine, root, table):
         table.write_bytes(self.FOREIGN)
         program(Path(machine.crontab), "#!/bin/sh\necho 'You (me) are not allowed to use this program' >&2; exit 1\n")
         with pytest.raises(RejectedError, match="not allowed"):
-            CrontabScheduler(machine).install(build_crontab_schedule(context(root)))
+            CrontabScheduler(machine).install(build_crontab_schedule(context(root), JOBS))
         assert table.read_bytes() == self.FOREIGN
 
     def test_root_asks_for_the_owners_crontab(self, machine, root):
         other = dataclasses.replace(machine, account=Account(os.geteuid() + 1, "alice", root))
-        CrontabScheduler(other).install(build_crontab_schedule(context(root)))
+        CrontabScheduler(other).install(build_crontab_schedule(context(root), JOBS))
         assert (Path(machine.crontab).parent / "calls").read_text().splitlines() == ["-u alice -l", "-u alice -"]
 
     def test_cron_says_nothing_of_a_job(self, machine, root):

@@ -66,7 +66,7 @@ def _facts(issuer, clock):
 
 def test_an_issued_pair_lies_in_its_version_with_the_key_for_its_owner_only(issuer, context, folder, carry_out):
     assert carry_out(issuer, wish_for(context)).ok
-    assert sorted(os.listdir(folder / "v1")) == ["fullchain.pem", "key.pem", "meta.json"]
+    assert sorted(os.listdir(folder / "v1")) == ["fullchain.pem", "issuer.pem", "key.pem", "meta.json"]
     assert stat.S_IMODE((folder / "v1" / "key.pem").stat().st_mode) == 0o600
     assert os.readlink(folder / "live") == "v1"
     meta = json.loads((folder / "v1" / "meta.json").read_text())

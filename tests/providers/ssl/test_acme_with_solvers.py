@@ -1,0 +1,73 @@
+"""The client and the dns-01 solver together, against real BIND and Pebble: one order from the key to the chain."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from autogit.errors import RejectedError, UnavailableError
+from autogit.providers.dns.rfc2136 import Rfc2136Config, Rfc2136DNS
+from autogit.providers.dns.world.lookup import Lookup
+from autogit.providers.dns.world.resolvers import LookupConfig
+from autogit.providers.ssl.solvers.dns01 import Dns01Solver
+from tests.providers.dns.bind import bind_server
+from tests.providers.dns.installation import context_of
+from tests.providers.ssl.acme_world import NAMES, Client
+from tests.providers.ssl.pebble import pebble_server
+
+pytestmark = pytest.mark.integration
+PLACE = "_acme-challenge.home.test"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(Pebble, BIND), where `git.home.test` is delegated to another zone."""
+    folder = tmp_path_factory.mktemp("world")
+    zones = {"home.test": ["_acme-challenge.git CNAME git.acme.test."], "acme.test": []}
+    options = ["allow-recursion { 127.0.0.1; };"]
+    with (
+        bind_server(folder / "bind", zones, recursion=True, options=options) as bind,
+        pebble_server(folder / "pebble", dns=bind.server, nonce_reject=20) as pebble,
+    ):
+        yield pebble, bind
+
+
+@pytest.fixture
+def solver(world, tmp_path):
+    _, bind = world
+    told = {"server": bind.server, "zones": "home.test,acme.test", "key_name": bind.key.name}
+    provider = Rfc2136DNS(context_of(tmp_path), Rfc2136Config(key_secret=bind.key.secret, **told))
+    lookup = Lookup(LookupConfig(servers=(bind.server,), timeout_seconds=2.0))
+    return Dns01Solver(provider, lookup, state_file=tmp_path / "state" / "challenges.json")
+
+
+def test_wildcard_apex_and_a_delegated_name_in_one_order(world, solver, tmp_path):
+    pebble, bind = world
+    began = time.monotonic()
+    issued = Client(pebble.server(), tmp_path / "accounts").run_issue(*NAMES, "git.home.test", solver=solver)
+    print(f"three names issued in {time.monotonic() - began:.2f} s")
+    assert pebble.status_of(issued.serial)["Status"] == "Valid"
+    assert bind.values(PLACE, "TXT") == bind.values("git.acme.test", "TXT") == []
+
+
+def test_no_txt_stays_where_the_authority_refuses_or_is_gone(world, solver, tmp_path):
+    pebble, bind = world
+    client = Client(pebble.server(), tmp_path / "accounts")
+    with pytest.raises(RejectedError, match=r"could not validate|no zone|nobody\.test"):
+        client.run_issue("home.test", "a.nobody.test", solver=solver)
+    assert bind.values(PLACE, "TXT") == []
+    present = solver.present
+
+    async def present_and_lose(challenges):
+        await present(challenges)
+        assert len(bind.values(PLACE, "TXT")) == 2
+        pebble.stop()
+
+    solver.present = present_and_lose
+    try:
+        with pytest.raises(UnavailableError):
+            client.run_issue(solver=solver)
+    finally:
+        pebble.start()
+    assert bind.values(PLACE, "TXT") == []
