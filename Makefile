@@ -9,7 +9,7 @@ SERVERS := $(CURDIR)/.cache/servers/bin
 WITH_SERVERS := PATH="$(SERVERS):$$PATH"
 
 # What each worker runs: tests/conftest.py. The tests of the Docker Engine mostly wait for it.
-WORKERS := --numprocesses logical --maxprocesses 4
+WORKERS := --numprocesses auto
 
 # Branch coverage: the engine's heart 95 %, the rest 85 %.
 COVERAGE_GATE = $(BIN)/coverage report --skip-covered --include='autogit/model/*,autogit/core/*' --fail-under=95 && \

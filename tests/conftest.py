@@ -44,6 +44,12 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One worker more than cores, five at most: whoever has the engine's tests mostly waits for it."""
+    return min(max(os.cpu_count() or 1, 2) + 1, 5)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Where several workers share the tests: a file is one worker's, all that ask for the engine are one worker's."""
     from xdist.scheduler import LoadFileScheduling
