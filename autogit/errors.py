@@ -149,6 +149,12 @@ class MissingError(RejectedError):
     http_status = 404
 
 
+class NotValidatedError(RejectedError):
+    """A certificate authority looked for the proof of a name and did not find it."""
+
+    code = "not-validated"
+
+
 class UnsupportedError(ProviderError):
     """The provider cannot hold what is wished for; never a silent drop."""
 

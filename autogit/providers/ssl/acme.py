@@ -18,6 +18,7 @@ from autogit.errors import (
     AutogitError,
     CertificateError,
     Fault,
+    NotValidatedError,
     ProviderError,
     RateLimitedError,
     RejectedError,
@@ -269,7 +270,7 @@ class AcmeIssuer(CertificateProvider):
         self._keep_budget(policy.spent(ordered, asked, "certificate", now))
         try:
             return await client.issue(request, self.settings.solvers)
-        except RejectedError:
+        except NotValidatedError:
             self._keep_budget(policy.spent(ordered, asked, "failure", now))
             raise
 
@@ -360,4 +361,6 @@ def _kind_of(exc: AutogitError) -> FailureKind:
         return "rate-limited"
     if isinstance(exc, UnavailableError):
         return "unavailable"
-    return "validation" if isinstance(exc, RejectedError) else "other"
+    if isinstance(exc, NotValidatedError):
+        return "validation"
+    return "rejected" if isinstance(exc, RejectedError) else "other"

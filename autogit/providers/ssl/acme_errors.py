@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from autogit.errors import (
     AutogitError,
     MissingError,
+    NotValidatedError,
     ProviderAuthError,
     RateLimitedError,
     RejectedError,
@@ -108,7 +109,7 @@ def not_validated(server: str, failed: Sequence[tuple[str, Problem]]) -> Autogit
     reasons = [f"{name}: {problem.words}" for name, problem in failed]
     codes = dict.fromkeys(problem.leading.code for _, problem in failed)
     hints = [_WRONG_PROOF if code == "unauthorized" else _HINTS.get(code, "") for code in codes]
-    return RejectedError(
+    return NotValidatedError(
         f"{server}: could not validate {'; '.join(reasons)}",
         hint="; ".join(filter(None, hints)) or "mend what the authority says; failed validations are counted by it",
     )
