@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autogit.cli.output import columns
+from autogit.model.certificate_views import CertificateStatusView, CertsRenewView, CertsView
 from autogit.model.text import printable
-from autogit.model.views import CertificateStatusView, CertsRenewView, CertsView
 
 
 def status_lines(view: CertsView) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autogit.cli.output import columns
+from autogit.model.dns_views import DnsSyncView, DnsVerifyView, RecordsView, RecordView, ZoneTextView
 from autogit.model.text import printable
-from autogit.model.views import DnsSyncView, DnsVerifyView, RecordsView, RecordView, ZoneTextView
 
 _LAN = "lan"
 _OK = "ok"

@@ -15,10 +15,10 @@ from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Engine, Prepared, prepare
 from autogit.core.verify import reachable
 from autogit.errors import AutogitError, CertificateError, RateLimitedError, UsageError
+from autogit.model.certificate_views import CertificateStatusView, CertsRenewView, CertsView, ServedView
 from autogit.model.host import CertificateFacts, HostFacts
 from autogit.model.plan import Action, Change, Plan
 from autogit.model.renewal import ASKED_FOR
-from autogit.model.views import CertificateStatusView, CertsRenewView, CertsView, ServedView
 from autogit.operations.platform import Caller, OnEvent, always, apply_part, ignore
 from autogit.operations.project import Project
 from autogit.operations.reconcile import leave_heartbeat

@@ -14,9 +14,9 @@ from autogit.core.reconcile import Prepared, prepare
 from autogit.core.store import Recorder
 from autogit.errors import UsageError
 from autogit.model.dns import DNS_RECORD, RecordSet, View, Zone, address_of, key_of
+from autogit.model.dns_views import RecordsView, RecordView, ZoneTextView
 from autogit.model.lockfile import LockEntry
 from autogit.model.resource import Address, Resource
-from autogit.model.views import RecordsView, RecordView, ZoneTextView
 from autogit.operations.platform import UpRequest
 from autogit.operations.project import Project
 from autogit.operations.seal import break_seal

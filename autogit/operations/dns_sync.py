@@ -8,8 +8,8 @@ from autogit.core.addresses import load_book, save_book
 from autogit.errors import UsageError
 from autogit.model.addresses import AddressBook, AddressField, BookEntry
 from autogit.model.dns import DNS_RECORD
+from autogit.model.dns_views import AddressView, DnsSyncView
 from autogit.model.plan import Policy
-from autogit.model.views import AddressView, DnsSyncView
 from autogit.operations.dns_views import look_anew, wanted_fields
 from autogit.operations.platform import OnEvent, UpRequest, ignore, up
 from autogit.operations.project import Project

@@ -9,7 +9,7 @@ from autogit.core.reconcile import Prepared, prepare
 from autogit.errors import RejectedError, UsageError
 from autogit.model.dns import DNS_RECORD, RecordSet, View, WantedRecord, Zone, normal_name
 from autogit.model.dns_checks import DnssecState, RecordCheck
-from autogit.model.views import DnsVerifyView, RecordCheckView, ServerAnswerView, ZoneCheckView
+from autogit.model.dns_views import DnsVerifyView, RecordCheckView, ServerAnswerView, ZoneCheckView
 from autogit.operations.dns import kept, zones_of
 from autogit.operations.dns_views import lookup_of
 from autogit.operations.project import Project
