@@ -235,7 +235,7 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
     domain = settings.base_domain
     names = (domain, f"*.{domain}")
     known = facts.certificates.get(domain, CertificateFacts())
-    due = known.due or ("" if set(known.names) == set(names) else "its names differ")
+    due = ("" if known.can_wait else known.due) or ("" if set(known.names) == set(names) else "its names differ")
     version = known.version + 1 if due else known.version
     folder = paths.certs / domain / f"v{version}"
     is_local = settings.cert_issuer == LOCAL_ISSUER

@@ -15,7 +15,8 @@ class CertificateFacts:
 
     `version` is the N of `v<N>` (0: none). `due` is a sentence saying why a new one is needed ("20 of 90 days left",
     "not there yet"), empty where it is good. `names` are its SANs, sorted; `not_after` is RFC 3339, UTC; `renew_at` the
-    moment from which it is due; `serial` hexadecimal.
+    moment from which it is due; `serial` hexadecimal. `can_wait` tells that it is due by its age alone and good for a
+    while: `certs renew` sees to it, and an authority that does not answer keeps nobody's `up` from going on.
     """
 
     version: int = 0
@@ -24,6 +25,7 @@ class CertificateFacts:
     renew_at: str = ""
     not_after: str = ""
     serial: str = ""
+    can_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ async def renew(
     try:
         async with apply_lock(project.paths.apply_lock, command, wait_seconds=lock_wait_seconds):
             messages = await _ask_authority(project)
-            engine = _forcing(project.engine_here) if force else project.engine_here
+            engine = _renewing(project.engine_here, force=force)
             prepared = await prepare(engine)
             plan = _certificates_only(prepared)
             if not moving_on and (waiting := _moved(prepared, plan)):
@@ -74,10 +74,13 @@ async def renew(
     return view
 
 
-def _forcing(engine: Engine) -> Engine:
+def _renewing(engine: Engine, *, force: bool) -> Engine:
+    """Return the engine for which what is due is due now, and with `force` what is not due, too."""
+
     async def facts() -> HostFacts:
         found = await engine.gather_facts()
-        due = {n: replace(one, due=one.due or ASKED_FOR) for n, one in found.certificates.items()}
+        asked = ASKED_FOR if force else ""
+        due = {n: replace(one, due=one.due or asked, can_wait=False) for n, one in found.certificates.items()}
         return replace(found, certificates=due)
 
     return replace(engine, gather_facts=facts)

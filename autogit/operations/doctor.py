@@ -170,7 +170,9 @@ async def _certificates(project: Project) -> list[FindingView]:
         return [FindingView(check="certificates", level="ok", message="none yet", fix="autogit up")]
     if facts.due:
         found.append(
-            FindingView(check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit up")
+            FindingView(
+                check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit certs renew"
+            )
         )
     else:
         found.append(

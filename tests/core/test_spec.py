@@ -207,3 +207,12 @@ def test_the_socket_proxy_is_given_the_socket_that_docker_host_names(workbench, 
     spec = workbench.spec(f"RUNTIME=docker\nSERVICES_ENABLED=api\nDOCKER_HOST={host}\n")
     (proxy,) = [s.container for s in spec.running if s.name == "socket-proxy"]
     assert [m.source for m in proxy.mounts if m.target == "/var/run/docker.sock"] == [socket]
+
+
+def test_a_certificate_that_is_due_and_can_wait_is_not_asked_for_by_up(workbench):
+    """An authority that does not answer must not keep everything else from being applied."""
+    good = CertificateFacts(2, due="a third of its life is left", names=("autogit.localhost", "*.autogit.localhost"))
+    for can_wait, version in ((True, 2), (False, 3)):
+        facts = {"autogit.localhost": replace(good, can_wait=can_wait)}
+        workbench.facts = replace(workbench.facts, certificates=facts)
+        assert workbench.spec("SERVICES_ENABLED=api\n").certificate.version == version

@@ -51,6 +51,8 @@ from autogit.providers.ssl.base import CertificateProvider
 from autogit.providers.ssl.store import ACCOUNTS, CertificateStore, Pair, Stored, dns_names
 
 STAGING = "letsencrypt-staging"
+_LAST_SHARE = 6
+"""Of a certificate's life the last sixth is when `up` does not wait for `certs renew` any more."""
 _CURVES: Mapping[int, KeyType] = {256: "P-256", 384: "P-384"}
 
 
@@ -154,13 +156,15 @@ class AcmeIssuer(CertificateProvider):
         life, state = life_of(leaf), self.state(name)
         due = self.settings.renewal.due_at(life, state, self._seed(name))
         former = str(stored.meta.get("issuer") or "local")
+        moved = f"issuer {former} -> {self.issuer}" if former != self.issuer else ""
         return CertificateFacts(
             version=stored.version,
-            due=f"issuer {former} -> {self.issuer}" if former != self.issuer else due.reason * (due.moment <= now),
+            due=moved or (due.reason if due.moment <= now else ""),
             names=dns_names(leaf),
             renew_at=due.moment.isoformat(),
             not_after=leaf.not_valid_after_utc.isoformat(),
             serial=f"{leaf.serial_number:x}",
+            can_wait=not moved and life.not_after - now > (life.not_after - life.not_before) / _LAST_SHARE,
         )
 
     async def observe(self, scope: Scope) -> Sequence[Resource]:
