@@ -32,6 +32,7 @@ _FLAGS = {
     "0": False,
     "": False,
 }
+_LOGIN = re.compile(r"//[^/\s]*@")
 _MAY_BE_EMPTY = frozenset({"DNS_SSH_NAME"})
 _LEAST_ADDRESSES = 8  # gateway, ingress, the service, and the two that no network gives away
 _HINT = "autogit config validate; every setting is described in docs/reference/settings.md"
@@ -285,7 +286,8 @@ class _Builder:
         except ValidationError as exc:
             for error in exc.errors(include_url=False, include_input=False):
                 key = str(error["loc"][0]).upper()
-                shown = "" if key in self.secrets or key not in self.own else f"={fields[self.own[key]]}"
+                value = _LOGIN.sub("//***@", str(fields.get(self.own.get(key, ""), "")))
+                shown = "" if key in self.secrets or key not in self.own else f"={value}"
                 self.faults.append(Fault(self.places.get(key, self.name), f"{key}{shown}", _sentence(error)))
         return None
 

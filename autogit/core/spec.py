@@ -236,9 +236,12 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
     names = (domain, f"*.{domain}")
     known = facts.certificates.get(domain, CertificateFacts())
     due = ("" if known.can_wait else known.due) or ("" if set(known.names) == set(names) else "its names differ")
+    is_local = settings.cert_issuer == LOCAL_ISSUER
+    key_type = "P-256" if is_local else settings.cert_key_type
+    if not due and known.key_type and known.key_type != key_type:
+        due = f"key type {known.key_type} -> {key_type}"
     version = known.version + 1 if due else known.version
     folder = paths.certs / domain / f"v{version}"
-    is_local = settings.cert_issuer == LOCAL_ISSUER
     return CertificateSpec(
         name=domain,
         issuer=issuer_name(settings),
@@ -248,7 +251,7 @@ def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> C
         key=str(folder / "key.pem"),
         root=str(paths.local_root(domain)) if is_local else "",
         due=due,
-        key_type="P-256" if is_local else settings.cert_key_type,
+        key_type=key_type,
         lifetime_days=_LOCAL_DAYS if is_local else 0,
     )
 

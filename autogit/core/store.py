@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from autogit import __version__
-from autogit.core.plan import intent
+from autogit.core.plan import intent, is_intended
 from autogit.errors import LockfileCorruptError, LockfileTooNewError
 from autogit.model.lockfile import SCHEMA_VERSION, LockEntry, Lockfile
 from autogit.model.plan import Action, Change, Outcome
@@ -172,6 +172,9 @@ class Recorder:
         for change in changes:
             if change.after is not None:
                 known = entries.get(change.address) or LockEntry(change.address, {})
+                if change.before is not None and is_intended(change.before, known):
+                    # A killed run made it: that must not be forgotten with its intent, or it looks like another's.
+                    known = self._entry(change, change.before.attributes, None)
                 entries[change.address] = replace(known, intended=intent(change.after))
         # Settings are recorded at the end only: until then the reasons for what is left to do must stay visible.
         self._save(replace(self.lockfile, entries=entries, ports=dict(ports), engine=dict(engine or {})))

@@ -25,6 +25,7 @@ class CertificateFacts:
     renew_at: str = ""
     not_after: str = ""
     serial: str = ""
+    key_type: str = ""
     can_wait: bool = False
 
 

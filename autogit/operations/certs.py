@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from random import SystemRandom
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,7 +14,7 @@ from autogit.core import renewal
 from autogit.core.lock import apply_lock
 from autogit.core.reconcile import Engine, Prepared, prepare
 from autogit.core.verify import reachable
-from autogit.errors import AutogitError, CertificateError, RateLimitedError, UsageError
+from autogit.errors import AutogitError, BlockedError, CertificateError, RateLimitedError, UsageError
 from autogit.model.certificate_views import CertificateStatusView, CertsRenewView, CertsView, ServedView
 from autogit.model.host import CertificateFacts, HostFacts
 from autogit.model.plan import Action, Change, Plan
@@ -55,12 +55,14 @@ async def renew(
     try:
         async with apply_lock(project.paths.apply_lock, command, wait_seconds=lock_wait_seconds):
             messages = await _ask_authority(project)
+            project.certificates.at_once = moving_on
             engine = _renewing(project.engine_here, force=force)
             prepared = await prepare(engine)
             plan = _certificates_only(prepared)
             if not moving_on and (waiting := _moved(prepared, plan)):
                 messages.append(f"{waiting} waits for autogit up: its wish has changed since the last one")
                 plan = replace(plan, changes=())
+            _check_unheld(prepared, plan)
             if not plan.pending:
                 view = CertsRenewView(messages=(*messages, *_idle(project)))
             else:
@@ -80,7 +82,7 @@ def _renewing(engine: Engine, *, force: bool) -> Engine:
     async def facts() -> HostFacts:
         found = await engine.gather_facts()
         asked = ASKED_FOR if force else ""
-        due = {n: replace(one, due=one.due or asked, can_wait=False) for n, one in found.certificates.items()}
+        due = {n: replace(one, due=asked or one.due, can_wait=False) for n, one in found.certificates.items()}
         return replace(found, certificates=due)
 
     return replace(engine, gather_facts=facts)
@@ -94,6 +96,19 @@ def _certificates_only(prepared: Prepared) -> Plan:
     if chosen:
         chosen |= {c.address for c in prepared.plan.pending if _only_reloads(c)}
     return replace(prepared.plan, changes=tuple(c for c in prepared.plan.changes if c.address in chosen), notes=())
+
+
+def _check_unheld(prepared: Prepared, plan: Plan) -> None:
+    """Refuse to order what could not be put in force: what names certificates was edited by hand."""
+    if not any(change.address.kind == "certificate" for change in plan.pending):
+        return
+    folder = str(PurePath(prepared.spec.certificate.fullchain).parent.parent)
+    held = [c for c in prepared.plan.held if c.address.kind == "file" and c.after and folder in str(c.after.payload)]
+    if held:
+        raise BlockedError(
+            f"no certificate was ordered: {held[0].address} was edited by hand, so it could not be put in force",
+            hint=f"autogit drift --revert {held[0].address} puts it back, then autogit certs renew",
+        )
 
 
 def _names(change: Change, fullchain: str) -> bool:

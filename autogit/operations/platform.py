@@ -144,6 +144,7 @@ async def up(project: Project, request: UpRequest, *, confirm: Confirm = always,
         prepared = await _prepare(project, request)
         return UpView(plan=await _plan_view(project, prepared, _part(prepared, request)))
     async with apply_lock(project.paths.apply_lock, request.command, wait_seconds=request.lock_wait_seconds):
+        project.certificates.at_once = request.command == "up"
         prepared = await _prepare(project, request)
         part = _part(prepared, request)
         _check_fingerprint(part if request.kinds else prepared.plan, request.expected_fingerprint)

@@ -59,7 +59,8 @@ def _detail(change: Change, plan: Plan) -> str:
     if change.address.kind == "certificate" and change.after:
         wish = change.after.attributes
         days = f", {wish['lifetime_days']} days" if "lifetime_days" in wish else ""
-        return f"{wish['issuer']} authority, {wish['key_type']}{days}"
+        names = _text(wish["names"])
+        return f"{names} by {wish['issuer']} authority, {wish['key_type']}{days}"
     if change.address.kind == DNS_RECORD:
         return _record_detail(change)
     if change.address.kind == "file" and change.action is not Action.HOLD:

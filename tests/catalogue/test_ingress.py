@@ -934,8 +934,7 @@ def test_changed_routes_are_in_force_without_cutting_what_is_under_way(request, 
                 assert time.monotonic() < deadline, one.log.read_text()
                 time.sleep(0.05)
 
-        def pieces():
-            before = len(one.reached())
+        def pieces():  # asked for after the headers are sent: by then the request may be under way
             yield from until(lambda: len(one.reached()) > before)  # it is under way, by the old routes
             _move(one, "/busy", "/moved")
             yield from until(lambda: leads_to("/moved", "app/small"))
@@ -943,6 +942,7 @@ def test_changed_routes_are_in_force_without_cutting_what_is_under_way(request, 
             yield sent[-1]
 
         assert leads_to("/moved", "app/http")
+        before = len(one.reached())
         assert _send_in_pieces(one, pieces()).seen["length"] == len(b"".join(sent))
         # An old worker may still take a connection that came before it was told to end.
         _wait(lambda: leads_to("/busy", "app/http"), one)

@@ -281,7 +281,10 @@ class TestProviders:
     @pytest.mark.parametrize(
         ("line", "subject"),
         [
-            ("DNS_RESOLVERS=https://me:canary@dns.example/dns-query", None),
+            (
+                "DNS_RESOLVERS=https://me:canary@dns.example/dns-query",
+                "DNS_RESOLVERS=https://***@dns.example/dns-query",
+            ),
             ("DNS_ADDRESS_SOURCES=https://ip.example/?token=canary", None),
             ("CLOUDFLARE_BASE_URL=https://me:canary@api.example", "CLOUDFLARE_BASE_URL"),
         ],

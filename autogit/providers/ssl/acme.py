@@ -164,6 +164,7 @@ class AcmeIssuer(CertificateProvider):
             renew_at=due.moment.isoformat(),
             not_after=leaf.not_valid_after_utc.isoformat(),
             serial=f"{leaf.serial_number:x}",
+            key_type=key_type_of(leaf),
             can_wait=not moved and life.not_after - now > (life.not_after - life.not_before) / _LAST_SHARE,
         )
 
@@ -229,7 +230,7 @@ class AcmeIssuer(CertificateProvider):
         now, former = self.context.clock(), self.store.newest(wish.name)
         asked_of = self.settings.renewal.asked_of
         state = asked_of(self.state(wish.name), self.settings.server.directory_url, self.settings.profile)
-        if wish.due != ASKED_FOR or state.failure_kind == "rate-limited":
+        if not (self.at_once or wish.due == ASKED_FOR) or state.failure_kind == "rate-limited":
             self._check_pause(wish.name, former, state, now)
         self.context.progress(change.address, f"asking {self.issuer}")
         request = CertificateRequest(wish.names, wish.key_type, self.settings.profile, self._replaced(former, wish))

@@ -16,6 +16,8 @@ class CertificateProvider(Reconciler):
     """Issues `certificate/<base domain>` into versioned folders; a version that was written is never written again."""
 
     provider_type: ClassVar[str] = "ssl"
+    at_once: bool = False
+    """Whether somebody waits for it: then no pause after a failure is kept, but what the authority set as a limit."""
     kinds: ClassVar[tuple[str, ...]] = ("certificate",)
 
     @property

@@ -59,6 +59,9 @@ class LocalIssuer(CertificateProvider):
         return {name: self._facts(stored, now) for name, stored in found if stored}
 
     def _facts(self, stored: Stored, now: datetime) -> CertificateFacts:
+        former = str(stored.meta.get("issuer") or self.provider_name)
+        if former != self.provider_name:
+            return CertificateFacts(version=stored.version, due=f"issuer {former} -> {self.provider_name}")
         if stored.leaf is None or stored.damage:
             return CertificateFacts(version=stored.version, due=f"damaged: {stored.damage}")
         leaf = stored.leaf
