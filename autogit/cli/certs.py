@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Certificates.", no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(group, name="certs")
     _register_upkeep(group)
+    _register_orders(group)
     _register_trust(group)
 
 
@@ -46,6 +47,8 @@ def _register_upkeep(group: typer.Typer) -> None:
         view = context.perform(work)
         context.output.data(view, renew_lines(view))
 
+
+def _register_orders(group: typer.Typer) -> None:
     @command(group, "issue")
     def issue(
         context: Context,

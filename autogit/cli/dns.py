@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="DNS records.", no_args_is_help=True, rich_markup_mode=None)
     app.add_typer(group, name="dns")
     _register_plan(group)
+    _register_apply(group)
     _register_records(group)
     _register_upkeep(group)
 
@@ -47,6 +48,8 @@ def _register_plan(group: typer.Typer) -> None:
         if exit_code and view.pending:
             raise typer.Exit(_CHANGES_PENDING)
 
+
+def _register_apply(group: typer.Typer) -> None:
     @command(group, "apply")
     def apply(
         context: Context,

@@ -44,13 +44,14 @@ def build_spec(
     """Return the whole desired platform.
 
     Raises UnsupportedError (a wish that this version cannot even describe, a route without its password), UsageError
-    (an unknown service), PortTakenError, HostTooSmallError and RenderError (a program's arguments).
+    (an unknown service), PortTakenError, HostTooSmallError, RenderError (a program's arguments), UnavailableError (a
+    name would lead nowhere) and SettingsError (a declared record).
     """
     _check_wishes(settings, _DESCRIBED)
     chosen = chosen_services(settings, catalogue)
     missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
     running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
-    notes = list(_size_notes(running, settings, facts))
+    size_notes = tuple(_size_notes(running, settings, facts))
     ports, port_notes = allocate_ports(running, settings, facts, lockfile)
     services = tuple(
         replace(
@@ -81,8 +82,7 @@ def build_spec(
         ports=ports,
         settings=settings.effective(),
         notes=(
-            *notes,
-            *port_notes,
+            *(*size_notes, *port_notes),
             *_engine_notes(services, facts),
             *_dns_notes(settings, records),
             *_availability_notes(services),
