@@ -142,17 +142,7 @@ def _drifted(wish: Resource, seen: Resource, entry: LockEntry | None) -> bool:
     if entry is None:
         return wish.user_editable
     known = {name: seen.attributes.get(name) for name in entry.attributes}
-    return known != dict(entry.attributes) and not is_intended(seen, entry)
-
-
-def is_intended(seen: Resource, entry: LockEntry) -> bool:
-    """Tell whether a resource is what a run was about to make that did not live to record it."""
-    return bool(entry.intended) and entry.intended == _intent_of(seen, entry)
-
-
-def _intent_of(seen: Resource, entry: LockEntry) -> str:
-    names = entry.intended.partition(":")[0].split(",")
-    return f"{','.join(names)}:{digest({n: seen.attributes.get(n) for n in names})}"
+    return known != dict(entry.attributes) and not entry.intends(seen.attributes)
 
 
 def intent(resource: Resource) -> str:

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from autogit import __version__
-from autogit.core.plan import intent, is_intended
+from autogit.core.plan import intent
 from autogit.errors import LockfileCorruptError, LockfileTooNewError
 from autogit.model.lockfile import SCHEMA_VERSION, LockEntry, Lockfile
 from autogit.model.plan import Action, Change, Outcome
@@ -172,7 +172,7 @@ class Recorder:
         for change in changes:
             if change.after is not None:
                 known = entries.get(change.address) or LockEntry(change.address, {})
-                if change.before is not None and is_intended(change.before, known):
+                if change.before is not None and known.intends(change.before.attributes):
                     # A killed run made it: that must not be forgotten with its intent, or it looks like another's.
                     known = self._entry(change, change.before.attributes, None)
                 entries[change.address] = replace(known, intended=intent(change.after))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autogit.model.resource import Address, Value
+from autogit.model.resource import Address, Value, digest
 
 SCHEMA_VERSION = 1
 
@@ -23,6 +23,12 @@ class LockEntry:
     applied_at: str = ""
     depends_on: tuple[Address, ...] = ()
     intended: str = ""
+
+    def intends(self, attributes: Mapping[str, Value]) -> bool:
+        """Tell whether these are what a run was about to make that did not live to record it."""
+        names = self.intended.partition(":")[0].split(",")
+        seen = digest({name: attributes.get(name) for name in names})
+        return bool(self.intended) and self.intended == f"{','.join(names)}:{seen}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class DNSRecords(Reconciler):
             if wanted or owned:
                 values = {key: _values(owned.get(key)) + _values(wanted.get(key)) for key in {*wanted, *owned}}
                 found += await self._observe(view, provider, wanted, values)
-        return found
+        return [_with_intended(resource, scope.owned.get(resource.address)) for resource in found]
 
     async def _observe(
         self,
@@ -366,6 +366,14 @@ class DNSRecords(Reconciler):
 def _values(known: Resource | LockEntry | None) -> tuple[str, ...]:
     found = known.attributes.get("values") if known else None
     return found if isinstance(found, tuple) else ()
+
+
+def _with_intended(seen: Resource, entry: LockEntry | None) -> Resource:
+    """Return a text with all its values where a run that was killed has left just these: then none is another's."""
+    if entry is None or seen.foreign:
+        return seen
+    whole = {**seen.attributes, "values": seen.payload.values}
+    return replace(seen, attributes=whole) if entry.intends(whole) else seen
 
 
 def _of_others(before: Resource | None) -> tuple[str, ...]:
