@@ -418,12 +418,19 @@ def test_a_renewal_that_was_killed_twice_does_not_take_its_own_file_for_somebody
 def test_what_somebody_wrote_into_the_file_of_certificates_stops_a_renewal_before_the_order(site):
     wished, orders = site.tls_file.read_text(), len(site.authority.orders())
     try:
-        site.tls_file.write_text(wished + "# by hand\n")
+        written_at_once(site.tls_file, wished + "# by hand\n")
         said = fails(site, "file/traefik/dynamic/tls.yml", expect=None)
         assert "drift --revert" in said
         assert len(site.authority.orders()) == orders, "nobody can put in force what would come"
     finally:
-        site.tls_file.write_text(wished)
+        written_at_once(site.tls_file, wished)
+
+
+def written_at_once(path, text):
+    """Traefik looks at every moment, and serves a certificate of its own while a file is half there."""
+    fresh = path.parent.parent / f".{path.name}.by-hand"
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def test_renewals_survive_sigkill_at_a_few_random_instants(site):
