@@ -108,6 +108,7 @@ def heals(platform, fault, service, dice=None):
 )
 def test_a_container_that_fell_is_put_back(healed, kind, service):
     heals(healed, FAULTS[kind], service)
+    assert answers(healed)
 
 
 def test_a_container_that_lost_its_network_is_on_it_again_by_its_name(healed):

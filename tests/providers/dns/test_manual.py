@@ -247,10 +247,13 @@ def test_a_set_that_is_there_is_to_be_removed(provider):
 
 @pytest.mark.integration
 def test_what_was_done_is_done(provider):
-    """Whatever it was before."""
-    run(provider.update_record(HOME, a("git", "192.0.2.99"), HELD["addresses"]))
-    run(provider.update_record(HOME, HELD["addresses"], HELD["addresses"]))
-    run(provider.delete_record(HOME, a("none", "192.0.2.99")))
+    """Whatever it was before: nothing is asked of anybody, which would be raised."""
+    asked = (
+        provider.update_record(HOME, a("git", "192.0.2.99"), HELD["addresses"]),
+        provider.update_record(HOME, HELD["addresses"], HELD["addresses"]),
+        provider.delete_record(HOME, a("none", "192.0.2.99")),
+    )
+    assert [run(work) for work in asked] == [None, None, None]
 
 
 @pytest.mark.integration

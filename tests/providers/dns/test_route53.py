@@ -323,6 +323,8 @@ def test_others_who_did_the_same_meanwhile_are_welcome(aws, provider, zone, kind
         "delete": lambda: aws.take(zone.id, "git.home.test", "A"),
     }[kind]
     run(writes(provider, zone)[kind]())
+    expected = {"create": A, "update": B, "delete": None}[kind]
+    assert run(provider.find_record(zone, A.key)) == expected
 
 
 def test_a_change_is_one_batch_of_the_old_set_and_the_new(aws, provider, zone):
