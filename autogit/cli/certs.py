@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="certs")
     _register_upkeep(group)
     _register_orders(group)
+    _register_details(group)
     _register_trust(group)
 
 
@@ -25,7 +26,7 @@ def _register_upkeep(group: typer.Typer) -> None:
     def status(context: Context) -> None:
         """Show each certificate on disk and as it is served (exit 1 where one is expired, overdue or not served)."""
         from autogit.cli.certs_text import status_lines
-        from autogit.operations.certs import status as look
+        from autogit.operations.certs_view import status as look
 
         view = context.perform(look(context.open_project()))
         context.output.data(view, status_lines(view))
@@ -80,13 +81,57 @@ def _register_orders(group: typer.Typer) -> None:
         context.output.data({"messages": list(messages)}, messages)
 
 
+def _register_details(group: typer.Typer) -> None:
+    @command(group, "show")
+    def show(
+        context: Context,
+        name: Annotated[str, typer.Argument(help="The certificate's name (default: the base domain).")] = "",
+        pem: Annotated[bool, typer.Option("--pem", help="Write the chain itself, leaf first.")] = False,
+    ) -> None:
+        """Show the certificate that is in force: names, serial, issuers, dates, fingerprint; never its key."""
+        from autogit.cli.certs_text import certificate_lines
+        from autogit.operations.certs_view import show as look
+
+        view = look(context.open_project(), name)
+        context.output.data(view, view.pem.splitlines() if pem else certificate_lines(view))
+
+    @command(group, "account")
+    def account(
+        context: Context,
+        roll_over: Annotated[bool, typer.Option("--roll-over", help="Give the account a new key.")] = False,
+        deactivate: Annotated[bool, typer.Option("--deactivate", help="Close the account for good.")] = False,
+        confirm: Annotated[str, typer.Option(help="The authority's name, instead of the question.")] = "",
+        lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
+    ) -> None:
+        """Show the account at the authority of CERT_ISSUER, give it a new key, or close it."""
+        from autogit.cli.certs_text import account_lines
+        from autogit.cli.context import asked
+        from autogit.errors import UsageError
+        from autogit.operations import certs_account as operation
+
+        if roll_over and deactivate:
+            raise UsageError("--roll-over and --deactivate exclude each other", hint="give one of them")
+        project = context.open_project()
+        if not roll_over and not deactivate:
+            view = operation.account(project)
+            context.output.data(view, account_lines(view))
+            return
+        if deactivate:
+            question = "This closes the account for good. Type the authority's name to go on"
+            work = operation.deactivate(project, confirm or asked(question), lock_wait_seconds=lock_wait)
+        else:
+            work = operation.roll_over(project, lock_wait_seconds=lock_wait)
+        messages = context.perform(work)
+        context.output.data({"messages": list(messages)}, messages)
+
+
 def _register_trust(group: typer.Typer) -> None:
     @command(group, "root")
     def root(context: Context) -> None:
-        """Write the path of the platform's root certificate, for curl --cacert."""
-        from autogit.operations.certs import trust as explain
+        """Write the path of the certificate that signed what is served, for curl --cacert."""
+        from autogit.operations.certs import root as find
 
-        path, _ = explain(context.open_project(), install=False)
+        path = find(context.open_project())
         context.output.data({"root": str(path)}, [str(path)])
 
     @command(group, "trust")

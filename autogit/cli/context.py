@@ -144,3 +144,8 @@ def _guarded(context: Context, work: Callable[[], None]) -> None:
 def interactive() -> bool:
     """Tell whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def asked(question: str) -> str:
+    """Return what a person answers, "" where nobody can be asked."""
+    return str(typer.prompt(question, err=True)) if interactive() else ""

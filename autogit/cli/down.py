@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autogit.cli.context import Context, command, interactive
+from autogit.cli.context import Context, asked, command
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +29,11 @@ def register(app: typer.Typer) -> None:
             project = context.open_project()
             name = project.settings.project_name
             _name_volumes(context)
-            confirm = confirm or _asked(f"This removes DNS records, secrets and data. Type {name} to go on")
+            confirm = confirm or asked(f"This removes DNS records, secrets and data. Type {name} to go on")
             messages = context.perform(lifecycle.purge(project, confirm, lock_wait_seconds=lock_wait))
         elif volumes:
             names = _name_volumes(context)
-            confirm = confirm or _asked("This removes their data. Type the project's name to go on")
+            confirm = confirm or asked("This removes their data. Type the project's name to go on")
             work = lifecycle.remove_volumes(context.paths, names, confirm, lock_wait_seconds=lock_wait)
             messages = context.perform(work)
         else:
@@ -49,7 +49,3 @@ def _name_volumes(context: Context) -> tuple[str, ...]:
     for name in names:
         context.output.progress(f"volume {name} would be removed with its data")
     return names
-
-
-def _asked(question: str) -> str:
-    return str(typer.prompt(question, err=True)) if interactive() else ""

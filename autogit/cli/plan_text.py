@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autogit.cli.output import columns
+from autogit.model.settings import LOCAL_ISSUER
 from autogit.model.views import ChangeView, PlanView, StatusView, UpgradeView, UpView
 
 _MARKS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "hold": "!", "noop": " "}
@@ -58,7 +59,8 @@ def up_lines(result: UpView) -> Iterator[str]:
     yield from columns([(f"  {u.service}", u.url, u.login) for u in result.urls])
     if result.certificate:
         yield f"Certificate of {result.certificate} served on {len(result.urls)} of {len(result.urls)} routes."
-        yield "Next: autogit status; to let curl and browsers trust it: autogit certs trust"
+        is_local = result.issuer == LOCAL_ISSUER
+        yield "Next: autogit status" + ("; to let curl and browsers trust it: autogit certs trust" if is_local else "")
 
 
 def upgrade_lines(view: UpgradeView, *, verbose: bool = False) -> Iterator[str]:

@@ -86,7 +86,8 @@ def spent(budget: Budget, request: BudgetRequest, what: Spent, now: datetime) ->
     """Return the budget after something was asked for; what no limit needs any more is left out.
 
     An `order` is spent before it is sent and a `certificate` before the order is finalised, so that a run that is
-    killed in between counts too much and never too little. A `failure` counts for each of the request's names.
+    killed in between counts too much and never too little. A `failure` counts for each of the request's names. An
+    `account` is spent once it is there: what does not get so far made none, and is tried again and again.
     """
     now = in_utc(now)
     host = _host(request)

@@ -171,6 +171,10 @@ def _entry_faults(entry: CatalogueEntry, known: set[str]) -> Iterator[Fault]:
             yield Fault(place, "metrics", f"{metrics.when} is neither a flag among the settings nor a tier value")
     if descriptor.runs.embedded and descriptor.health_port not in descriptor.ports:
         yield Fault(place, "health_port", f"{descriptor.health_port} is not in ports")
+    on_host = {name for name, port in descriptor.ports.items() if port.on_host}
+    for file in descriptor.config:
+        if file.with_port is not None and file.with_port not in on_host:
+            yield Fault(place, "config", f"{file.path}: {file.with_port} is not among the ports that are on_host")
     yield from _flag_faults(descriptor, place)
     yield from _route_faults(descriptor, place)
     yield from _container_faults(descriptor, place)

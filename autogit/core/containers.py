@@ -6,8 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 
-from autogit.core.context import PASSWORDS_DIR, container_config_dir, container_port, tcp_ports, template_context
+from autogit.core.context import (
+    PASSWORDS_DIR,
+    container_config_dir,
+    container_port,
+    resolver_environment,
+    tcp_ports,
+    template_context,
+)
 from autogit.core.templating import fill_text
+from autogit.core.traefik_resolver import CONTAINER_DATA
 from autogit.model.container import ContainerSpec, Mount, NetworkSpec, PublishedPort
 from autogit.model.resource import digest
 from autogit.model.service import ContainerRun, OnChange
@@ -33,7 +41,10 @@ def build_container(spec: PlatformSpec, service: ServiceSpec, dependencies: Sequ
         image=service.image.reference if service.image else "",
         command=tuple(fill("command", text) for text in run.command),
         entrypoint=tuple(fill("entrypoint", text) for text in run.entrypoint),
-        environment={name: fill(name, text) for name, text in run.environment.items()},
+        environment={
+            **{name: fill(name, text) for name, text in run.environment.items()},
+            **resolver_environment(spec, service),
+        },
         mounts=tuple(_mounts(spec, service, run, fill)),
         secrets={s.name: s.file for s in service.secrets if s.plain_file},
         networks={name: _aliases(spec, service, name) for name in _networks_of(spec, service, run)},
@@ -103,6 +114,8 @@ def build_networks(spec: PlatformSpec) -> tuple[NetworkSpec, ...]:
         if service.descriptor.runs.container
         for network, setting in service.descriptor.runs.container.subnets.items()
     }
+    if spec.challenges and spec.challenges.listen_port:
+        subnets |= {"edge": spec.settings["ACME_SUBNET"]}
     names = {name for s in spec.running if s.container for name in s.container.networks}
     return tuple(NetworkSpec(name, name not in _OPEN_NETWORKS, subnets.get(name, "")) for name in sorted(names))
 
@@ -114,8 +127,14 @@ def _mounts(
         yield Mount("bind", f"./{service.name}", container_config_dir(service))
     if run.certificates:
         yield Mount("bind", str(spec.paths.certs), run.certificates)
+    if run.challenges:
+        yield Mount("bind", str(spec.paths.acme_challenges), run.challenges)
     if service.name == spec.ingress and any(route.password_file for route in spec.routes):
         yield Mount("bind", str(spec.paths.passwords), PASSWORDS_DIR)
+    if service.name == spec.ingress and spec.resolver:
+        # A folder of the host, not a volume: a volume would be root's, and Traefik runs as who runs AutoGit.
+        yield Mount("bind", str(spec.paths.data / service.name), CONTAINER_DATA, read_only=False)
+        yield from (Mount("bind", source, target) for source, target in spec.resolver.binds)
     for volume, target in run.volumes.items():
         yield Mount("volume", volume, target, read_only=False)
     for bind in run.binds:

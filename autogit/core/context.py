@@ -8,7 +8,7 @@ they are names on networks, and files lie where they are mounted. Templates ask 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from autogit.core.sizing import go_memory_limit, whole_cpus
@@ -37,11 +37,14 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "config_dir": "folder that holds the service's rendered files, as the service sees it",
     "data_dir": "folder for the service's data (in a container: its first volume)",
     "certificate": "`fullchain`, `key`, `root`: files of the certificate and its signer, as the service sees them",
+    "resolver": "how Traefik orders certificates itself, with its paths as it sees them (nothing: AutoGit orders them)",
     "owner": "`uid:gid` of who runs AutoGit, to whom its files belong",
     "docker_root": "folder in which the Docker Engine keeps its data, on the host",
     "docker_socket": "path of the Docker Engine's socket on the host",
     "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs` of the project, on the host",
     "https_port": "port of HTTPS as the outside sees it",
+    "challenge_target": "URL at which AutoGit shows ACME challenges, as the ingress reaches it (empty: nowhere)",
+    "challenge_dir": "folder that AutoGit writes ACME challenges to, as an ingress that serves files sees it",
     "url": "the service's own public address, with a slash at its end",
     "urls": "service -> public address, for every routed service that runs",
     "hosts": "every public host name, sorted",
@@ -69,6 +72,7 @@ class _Place:
     data_dir: str
     secret_files: Mapping[str, str]
     certificate: Mapping[str, str]
+    challenge_dir: str
 
 
 def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]:
@@ -91,11 +95,14 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "config_dir": place.config_dir,
         "data_dir": place.data_dir,
         "certificate": dict(place.certificate),
+        "resolver": asdict(spec.resolver) if spec.resolver else None,
         "owner": spec.owner,
         "docker_root": spec.docker_root,
         "docker_socket": spec.docker_socket,
         "paths": _paths(spec),
         "https_port": spec.ports.get(f"{spec.ingress}/https", _HTTPS),
+        "challenge_target": spec.challenges.target if spec.challenges else "",
+        "challenge_dir": place.challenge_dir,
         "url": service_url(spec, service),
         "urls": {s.name: service_url(spec, s) for s in spec.running if s.descriptor.routes},
         "hosts": sorted({route.host for route in spec.routes}),
@@ -109,6 +116,11 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "rule": lambda route: traefik_rule(route["host"], route["path_prefix"], route["path_regexp"]),
         "middlewares": _middlewares,
     }
+
+
+def resolver_environment(spec: PlatformSpec, service: ServiceSpec) -> Mapping[str, str]:
+    """Return what the ingress needs in its environment to order certificates itself; no secret is among it."""
+    return spec.resolver.environment if spec.resolver and service.name == spec.ingress else {}
 
 
 def traefik_rule(host: str, path_prefix: str, path_regexp: str | None = None) -> str:
@@ -138,6 +150,11 @@ def service_url(spec: PlatformSpec, service: ServiceSpec) -> str:
     return f"https://{host}/" if port == _HTTPS else f"https://{host}:{port}/"
 
 
+def own_ports(service: ServiceSpec) -> Sequence[str]:
+    """Return the names of the ports that a service listens on itself."""
+    return [name for name, port in service.descriptor.ports.items() if not port.on_host]
+
+
 def tcp_ports(service: ServiceSpec) -> Sequence[str]:
     """Return the names of the ports that the ingress publishes for a service and passes on as they are."""
     return [name for name, port in service.descriptor.ports.items() if port.via_ingress]
@@ -152,6 +169,7 @@ def _on_host(spec: PlatformSpec, service: ServiceSpec) -> _Place:
         data_dir=str(spec.paths.data / service.name),
         secret_files={s.name: s.file for s in service.secrets if s.file},
         certificate={name: getattr(spec.certificate, name) for name in _CERTIFICATE_FILES},
+        challenge_dir=str(spec.paths.acme_challenges),
     )
 
 
@@ -162,7 +180,7 @@ def _in_container(spec: PlatformSpec, service: ServiceSpec) -> _Place:
     certs = str(spec.paths.certs)
     inside = run.certificates or certs
     return _Place(
-        ports={name: container_port(spec, service, name) for name in service.descriptor.ports},
+        ports={name: container_port(spec, service, name) for name in own_ports(service)},
         outer_address="",
         inner_address="",
         config_dir=container_config_dir(service),
@@ -171,6 +189,7 @@ def _in_container(spec: PlatformSpec, service: ServiceSpec) -> _Place:
         certificate={
             name: str(getattr(spec.certificate, name)).replace(certs, inside, 1) for name in _CERTIFICATE_FILES
         },
+        challenge_dir=run.challenges,
     )
 
 
@@ -206,7 +225,7 @@ def _paths(spec: PlatformSpec) -> Mapping[str, str]:
 
 
 def _endpoints(spec: PlatformSpec) -> Mapping[str, Mapping[str, str]]:
-    return {s.name: {name: endpoint(spec, s, name) for name in s.descriptor.ports} for s in spec.running}
+    return {s.name: {name: endpoint(spec, s, name) for name in own_ports(s)} for s in spec.running}
 
 
 def _subnets(spec: PlatformSpec) -> Mapping[str, str]:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from autogit.core.containers import container_labels, files_read
+from autogit.core.traefik_resolver import storage_address
+from autogit.core.verify import reachable
+from autogit.model.cert_hooks import DeployHook, command_digest, hook_address
 from autogit.model.container import ContainerSpec, ImageSpec
 from autogit.model.dns import WantedRecord
 from autogit.model.resource import Address, Resource, Value, digest
@@ -16,6 +19,7 @@ from autogit.model.spec import (
     PlatformSpec,
     ProcessPayload,
     RenderedTree,
+    ResolverSpec,
     SecretSpec,
     ServiceSpec,
 )
@@ -28,7 +32,8 @@ def desired_resources(spec: PlatformSpec, tree: RenderedTree) -> list[Resource]:
     """Return every resource the platform wants, in no particular order; pure."""
     return [
         *(_secret(secret) for service in spec.running for secret in service.secrets),
-        _certificate(spec),
+        *((_certificate(spec),) if spec.resolver is None else (_storage(spec.resolver),)),
+        *_hooks(spec, tree),
         *_files(spec, tree),
         *(_process(service, spec, tree) for service in spec.running if service.program),
         *(_in_containers(spec, tree) if spec.in_containers else ()),
@@ -88,6 +93,8 @@ def _container(
         reload_signal=f"SIG{run.reload_signal}" if run and run.reload_signal else "",
         ready_timeout_seconds=run.ready_timeout_seconds if run else 0,
         beside=not container.ports and all(mount.read_only for mount in container.mounts),
+        reload_check=run.reload_check if run else (),
+        instead_of=service.instead_of,
     )
     attributes: dict[str, Value] = {
         "name": f"{spec.project}-{service.name}-1",
@@ -109,7 +116,7 @@ def _container(
         Address("container", service.name),
         attributes,
         depends_on=(
-            Address("certificate", spec.certificate.name),
+            *_needs_of(service, spec),
             Address("image", service.name),
             *(Address("secret", s.name) for s in service.secrets),
             *(Address("file", path) for path, file in tree.files.items() if file.service == service.name),
@@ -140,19 +147,69 @@ def _certificate(spec: PlatformSpec) -> Resource:
     }
     if wanted.lifetime_days:  # another authority decides that itself
         attributes["lifetime_days"] = wanted.lifetime_days
-    return Resource(Address("certificate", wanted.name), attributes, payload=wanted)
+    return Resource(
+        Address("certificate", wanted.name), attributes, depends_on=tuple(_way_of_challenges(spec)), payload=wanted
+    )
+
+
+def _storage(resolver: ResolverSpec) -> Resource:
+    """Traefik starts without its resolver, and says so in its log only, where others may read that file."""
+    return Resource(storage_address(resolver), {"mode": "0600"}, payload=resolver.storage)
+
+
+def _needs_of(service: ServiceSpec, spec: PlatformSpec) -> Iterator[Address]:
+    """Yield what must be there before a service starts: the certificate, or the file that Traefik keeps its own in."""
+    if spec.resolver is None:
+        yield Address("certificate", spec.certificate.name)
+    elif service.name == spec.ingress:
+        yield storage_address(spec.resolver)
+
+
+def _way_of_challenges(spec: PlatformSpec) -> Iterator[Address]:
+    """Yield what leads an authority that asks for http-01 to AutoGit: it must stand before an order."""
+    if spec.challenges is None:
+        return
+    for service in spec.running:
+        for config in service.descriptor.config:
+            if config.with_port in service.ports:
+                yield Address("file", f"{service.name}/{config.path}")
+    if spec.in_containers and spec.challenges.listen_port:
+        yield Address("network", "edge")
+
+
+def _hooks(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:
+    """Yield what takes the certificate to others, each by itself: that one fails must hinder none of the rest."""
+    certificate = spec.certificate
+    hosts = tuple(sorted({route.host for route in spec.routes})) or (certificate.name,)
+    port = spec.ports.get(f"{spec.ingress}/https", 0)
+    for words in certificate.hooks:
+        yield Resource(
+            hook_address(words),
+            {"version": certificate.version, "command": command_digest(words)},
+            depends_on=(
+                Address("certificate", certificate.name),
+                Address(spec.unit_kind, spec.ingress),
+                # A unit that stays as it is does not wait for the files that it reads.
+                *(Address("file", path) for path, file in tree.files.items() if file.service == spec.ingress),
+            ),
+            payload=DeployHook(words, certificate, hosts, reachable(spec.bind_address), port),
+        )
 
 
 def _files(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]:
-    certificate = Address("certificate", spec.certificate.name)
     secrets = [secret for service in spec.running for secret in service.secrets if secret.file]
+    # A failed order changes no file at all: what reads them would be left with some new and some old.
+    waiting = (Address("certificate", spec.certificate.name),) if spec.resolver is None else ()
+    way = set(_way_of_challenges(spec))
     for path, file in tree.files.items():
         # What a file names must be there before anything reads the file: the certificate, and files of secrets.
-        named = tuple(Address("secret", secret.name) for secret in secrets if secret.file in file.text)
+        named = [Address("secret", secret.name) for secret in secrets if secret.file in file.text]
+        if Address("file", path) not in way:
+            named = [*waiting, *named]
         yield Resource(
             Address("file", path),
             {"sha256": hashlib.sha256(file.text.encode()).hexdigest(), "mode": "0644"},
-            depends_on=(certificate, *named),
+            depends_on=tuple(named),
             payload=file.text,
             user_editable=True,
         )
@@ -175,11 +232,16 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
             "state": "running",
         },
         depends_on=(
-            Address("certificate", spec.certificate.name),
+            *_needs_of(service, spec),
             *(Address("secret", s.name) for s in service.secrets),
             *(Address("file", path) for path in own),
             *(Address("process", name) for name in service.descriptor.dependencies if name in running),
         ),
-        payload=ProcessPayload(program, tuple(Address("file", path) for path in restart)),
+        payload=ProcessPayload(
+            program,
+            tuple(Address("file", path) for path in restart),
+            run.reload_check if (run := service.descriptor.runs.embedded) else (),
+            service.instead_of,
+        ),
         replace_on=frozenset({"program", "command", "environment"}),
     )

@@ -55,7 +55,7 @@ def explainer(desired: Sequence[Resource], counterfactuals: Mapping[str, Rebuild
 def describe_setting(key: str, before: str, after: str) -> str:
     """Say in a few words how a setting changed: `SIZE homelab -> team`, `SERVICES_ENABLED without prometheus`."""
     old, new = before.split(","), after.split(",")
-    if len(old) > 1 or len(new) > 1:
+    if max(len(old), len(new)) > 1 and not (before + after).startswith("["):  # JSON is one value
         gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
         parts = [f"without {', '.join(gone)}"] if gone else []
         parts += [f"with {', '.join(come)}"] if come else []

@@ -10,10 +10,10 @@ from autogit.model.dns import DNS_RECORD
 from autogit.model.plan import Action, Change, Plan
 from autogit.model.resource import Address
 
-PRECIOUS = frozenset({"volume", "secret", "certificate"})
+PRECIOUS = frozenset({"volume", "secret", "certificate", "acme_storage"})
 """Kinds whose loss cannot be undone by the next `up`."""
-REGENERABLE = frozenset({"file"})
-"""Kinds that the next `up` writes again from `.env`: they do not count towards a mass deletion."""
+REGENERABLE = frozenset({"file", "image", "network"})
+"""Kinds that the next `up` makes again from `.env`, without any data: they do not count towards a mass deletion."""
 
 
 @dataclass(frozen=True, slots=True)

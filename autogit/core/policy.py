@@ -1,4 +1,4 @@
-"""What a container should not do without a reason: checked on the spec, answered by the descriptor; pure."""
+"""What a container should not do without a reason, and what does not work with it, as its descriptor says; pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from autogit.model.spec import PlatformSpec
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 _LOW_PORTS = "NET_BIND_SERVICE"
 _ROOT = frozenset({"", "0", "root"})
+
+
+def limit_notes(spec: PlatformSpec) -> Iterator[Note]:
+    """Yield what does not work with a service in a container."""
+    for service in spec.running:
+        run = service.descriptor.runs.container
+        yield from (Note("info", service.name, limit) for limit in (run.limits if run else ()))
 
 
 def policy_notes(spec: PlatformSpec) -> Iterator[Note]:
@@ -50,7 +57,9 @@ def breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[Pol
 
 
 def _mount_breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tuple[PolicyRule, str]]:
-    own = {str(spec.paths.certs), str(spec.paths.passwords), f"./{container.service}"}
+    own = {str(spec.paths.certs), str(spec.paths.acme_challenges), str(spec.paths.passwords), f"./{container.service}"}
+    if spec.resolver and container.service == spec.ingress:
+        own |= {str(spec.paths.data / spec.ingress), *(source for source, _ in spec.resolver.binds)}
     sources = [m.source for m in container.mounts if m.kind == "bind" and m.source not in own]
     if sources:
         yield PolicyRule.HOST_PATH, f"it sees {', '.join(sources)} of the host"

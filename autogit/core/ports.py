@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from autogit.core.certificates import answers_challenges
 from autogit.errors import Fault, PortTakenError
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
@@ -19,7 +20,8 @@ def allocate_ports(
 ) -> tuple[dict[str, int], list[Note]]:
     """Return `service/port name` -> host port for every port that needs one, and what a reader should know.
 
-    As processes of the host services need one for each of their ports, as containers for the published ones only.
+    As processes of the host services need one for each of their ports, as containers for the published ones only, and
+    in both for those that AutoGit listens on itself, while it has to.
 
     Raises PortTakenError with every wanted port that another process holds.
     """
@@ -53,13 +55,14 @@ class _Allocation:
                 for d in descriptors
                 if d.role == "ingress"
                 for name, port in d.ports.items()
-                if not port.published
+                if not (port.published or port.on_host)
             }
+        has_challenges = answers_challenges(self.settings)
         wanted = {
             f"{d.service}/{n}": (d.service, n, p)
             for d in descriptors
             for n, p in d.ports.items()
-            if on_host or p.published or p.via_ingress
+            if (has_challenges if p.on_host else on_host or p.published or p.via_ingress)
         }
         for address, (service, name, port) in wanted.items():
             for key in port_keys(service, name, port):

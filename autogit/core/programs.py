@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autogit.core.context import template_context
+from autogit.core.context import resolver_environment, template_context
 from autogit.core.templating import fill_text
 from autogit.model.spec import PlatformSpec, Program, ServiceSpec
 
@@ -21,7 +21,10 @@ def build_program(spec: PlatformSpec, service: ServiceSpec, executables: Mapping
         service=service.name,
         executable=executables[run.program],
         arguments=tuple(fill_text(f"{place} arguments", text, context) for text in run.arguments),
-        environment={name: fill_text(f"{place} {name}", text, context) for name, text in run.environment.items()},
+        environment={
+            **{name: fill_text(f"{place} {name}", text, context) for name, text in run.environment.items()},
+            **resolver_environment(spec, service),
+        },
         health_port=service.ports[descriptor.health_port],
         health_path=descriptor.health_endpoint or "/",
         ready_path=descriptor.ready_endpoint or descriptor.health_endpoint or "/",

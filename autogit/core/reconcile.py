@@ -17,6 +17,8 @@ from autogit.core.plan import conflicts, make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.spec import build_spec
 from autogit.core.store import LockfileStore, Recorder
+from autogit.core.succession import running_ingress
+from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import Fault, UnsupportedError
 from autogit.model.dns import DNS_RECORD, View, key_of
 from autogit.model.host import HostFacts
@@ -66,6 +68,14 @@ class Prepared:
     changed_settings: Mapping[str, tuple[str, str]]
 
 
+def as_it_runs(engine: Engine) -> Engine:
+    """Return the engine with the ingress that is in force: until `up` moves on, that one is healed and renewed for."""
+    ingress = running_ingress(engine.settings, engine.store.load())
+    if ingress == engine.settings.ingress:
+        return engine
+    return replace(engine, settings=engine.former_settings("INGRESS", ingress))
+
+
 async def prepare(
     engine: Engine, policy: Policy = Policy.SYNC, relock: Relock = keep_locks, adopt: Collection[Address] = ()
 ) -> Prepared:
@@ -73,7 +83,7 @@ async def prepare(
 
     `relock` says which images it is held to, `adopt` names what becomes ours though somebody else made it.
     """
-    lockfile = _with_owner(engine.store.load(), engine)
+    lockfile = _handed_to_traefik(_with_owner(engine.store.load(), engine), engine.settings)
     _check_same_runtime(lockfile, engine)
     _check_same_dns(lockfile, engine)
     facts = await engine.gather_facts()
@@ -95,6 +105,7 @@ async def prepare(
         return wished(engine.former_settings(key, old), facts)
 
     spec, tree, desired = build(engine.settings, facts, locks)
+    _check_ingress(spec, engine.settings)
     state = await observe(engine.providers, desired, lockfile)
     changed = changed_settings(lockfile.settings, spec.settings)
     causes: dict[str, Rebuild] = {}
@@ -109,6 +120,16 @@ async def prepare(
     why = explainer(desired, causes)
     plan = make_plan(desired, state, held, policy, explain=why, notes=notes, adopt=adopt)
     return Prepared(facts, lockfile, spec, tree, desired, state, plan, changed)
+
+
+def _check_ingress(spec: PlatformSpec, settings: Settings) -> None:
+    """Raise UnsupportedError where the ingress cannot run here: every address would lead nowhere."""
+    reason = next(service.unavailable for service in spec.services if service.name == spec.ingress)
+    if reason:
+        raise UnsupportedError(
+            f"INGRESS={spec.ingress} ({settings.source_of('INGRESS')}) cannot run here: {reason}",
+            hint="make it available, or name the other one: INGRESS=traefik, INGRESS=nginx",
+        )
 
 
 async def carry_out(  # noqa: PLR0913 - what is applied, how it is shown and how it is proven
@@ -181,6 +202,13 @@ def _with_owner(lockfile: Lockfile, engine: Engine) -> Lockfile:
     if lockfile.owner:
         return lockfile
     return replace(lockfile, owner=f"{engine.settings.project_name}-{token_hex(4)}")
+
+
+def _handed_to_traefik(lockfile: Lockfile, settings: Settings) -> Lockfile:
+    """Leave out AutoGit's certificates where Traefik orders its own: they stay on disk, and nobody renews them."""
+    if not is_traefiks(settings):
+        return lockfile
+    return replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind != "certificate"})
 
 
 def _elsewhere(lockfile: Lockfile, engine: Engine) -> dict[str, list[Address]]:

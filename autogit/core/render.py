@@ -27,6 +27,8 @@ def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> Ren
     files: dict[str, RenderedFile] = {}
     for service in spec.running:
         for config in service.descriptor.config:
+            if config.with_port and config.with_port not in service.ports:
+                continue
             path = f"{service.name}/{config.path}"
             files[path] = RenderedFile(service.name, _file(spec, service, config.path), config.on_change.value)
     known = {s.name for s in spec.running}

@@ -14,10 +14,11 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic import ValidationError
 
+from autogit.core.fallback import fallback_fault
 from autogit.core.provider_settings import provider_faults
 from autogit.errors import Fault, NotInitialisedError, SettingsError
 from autogit.model.service import IMAGE, Scalar, ServiceDescriptor, SettingDescriptor
-from autogit.model.settings import DEFAULT_SERVICES, LONGEST_PASSWORD_BYTES, Settings
+from autogit.model.settings import DEFAULT_SERVICES, LOCAL_ISSUER, LONGEST_PASSWORD_BYTES, Settings
 from autogit.providers.registry import find_provider_setting, provider_names, provider_settings
 
 _FILE = "_FILE"
@@ -148,6 +149,7 @@ class _Builder:
         self._check_needed_services(fields)
         self._check_services(fields)
         self._check_ports(fields)
+        self._check_fallback(fields)
         settings = self._validate(fields)
         if settings is not None:
             self.faults += provider_faults(settings, self.name)
@@ -279,6 +281,11 @@ class _Builder:
                 owner = owners.setdefault(str(number), key)
                 if owner != key:
                     self._fault(key, f"is the same port as {owner}")
+
+    def _check_fallback(self, fields: Mapping[str, Any]) -> None:
+        fallback = str(fields.get("cert_fallback_issuer", ""))
+        if sentence := fallback_fault(str(fields.get("cert_issuer", LOCAL_ISSUER)), fallback):
+            self._fault(f"CERT_FALLBACK_ISSUER={_LOGIN.sub('//***@', fallback)}", sentence, "CERT_FALLBACK_ISSUER")
 
     def _validate(self, fields: Mapping[str, Any]) -> Settings | None:
         try:

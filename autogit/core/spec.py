@@ -6,36 +6,37 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from ipaddress import ip_address
-from pathlib import PurePosixPath
 
 from autogit.core.catalogue import Catalogue
-from autogit.core.certificates import issuer_name
+from autogit.core.certificate_spec import build_certificate, certificate_notes
+from autogit.core.certificates import certificate_names, http_challenges
 from autogit.core.containers import build_container, build_networks
-from autogit.core.context import PASSWORDS_DIR
 from autogit.core.dns_records import wanted_records
+from autogit.core.fallback import fallback_notes
 from autogit.core.images import build_image, image_notes
-from autogit.core.policy import policy_notes
+from autogit.core.policy import limit_notes, policy_notes
 from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
+from autogit.core.routes import build_routes
+from autogit.core.secret_specs import service_secrets
 from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
-from autogit.errors import DescriptorError, Fault, HostTooSmallError, UnsupportedError
+from autogit.core.succession import check_successions, handed_over, rivals_of, succession_notes
+from autogit.core.traefik_resolver import build_resolver, check_manager, is_traefiks, resolver_notes
+from autogit.errors import HostTooSmallError, UnsupportedError
 from autogit.model.dns import WantedRecord
 from autogit.model.host import CertificateFacts, HostFacts
-from autogit.model.lockfile import LockEntry, Lockfile
+from autogit.model.lockfile import Lockfile
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
-from autogit.model.resource import Address
-from autogit.model.service import CatalogueEntry, Exposure, ServiceDescriptor
-from autogit.model.settings import LOCAL_ISSUER, Settings
-from autogit.model.spec import CertificateSpec, PlatformSpec, Route, SecretSpec, ServiceSpec
+from autogit.model.service import CatalogueEntry, ServiceDescriptor
+from autogit.model.settings import Settings
+from autogit.model.spec import PlatformSpec, ServiceSpec
 
-_LOCAL_DAYS = 90
 _LOOPBACK = "127.0.0.1"
 _DOCKER_ROOT = "/var/lib/docker"
 _NO_CONTAINERS = "it is a container image and needs a Docker Engine"
-_DESCRIBED = {"RUNTIME": ("embedded", "docker"), "INGRESS": ("traefik", "nginx")}
-_CARRIED_OUT = {"INGRESS": ("traefik",)}
+_RUNTIMES = ("embedded", "docker")
 
 
 def build_spec(
@@ -43,27 +44,18 @@ def build_spec(
 ) -> PlatformSpec:
     """Return the whole desired platform.
 
-    Raises UnsupportedError (a wish that this version cannot even describe, a route without its password), UsageError
+    Raises UnsupportedError (a wish that this version cannot carry out, a route without its password), UsageError
     (an unknown service), PortTakenError, HostTooSmallError, RenderError (a program's arguments), UnavailableError (a
     name would lead nowhere) and SettingsError (a declared record).
     """
-    _check_wishes(settings, _DESCRIBED)
-    chosen = chosen_services(settings, catalogue)
-    missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
-    running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
-    size_notes = tuple(_size_notes(running, settings, facts))
-    ports, port_notes = allocate_ports(running, settings, facts, lockfile)
-    services = tuple(
-        replace(
-            _service(entry, missing[entry.descriptor.service], ports, settings),
-            secrets=tuple(_secrets(entry.descriptor, settings, facts, lockfile, paths)),
-            image=build_image(entry.descriptor, settings, facts.engine, lockfile),
-            needed_by=needed_by,
-        )
-        for entry, needed_by in chosen
-    )
-    routes = _distinct(sorted(_routes(services, settings), key=lambda r: r.name), services)
+    check_supported(settings)
+    services, ports, service_notes = _services(settings, catalogue, facts, lockfile, paths)
+    routes = build_routes(services, settings)
     records = wanted_records(settings, facts.dns_targets, routes, services, catalogue.records)
+    certificate = build_certificate(settings, facts, paths, certificate_names(settings, [r.host for r in routes]))
+    ingress = next(service for service in services if service.name == settings.ingress)
+    known = facts.certificates.get(settings.base_domain, CertificateFacts())
+    resolver = build_resolver(settings, known, paths, certificate.names, ingress.secrets)
     spec = PlatformSpec(
         project=settings.project_name,
         paths=paths,
@@ -78,13 +70,19 @@ def build_spec(
         services=services,
         routes=routes,
         records=records,
-        certificate=_certificate(settings, facts, paths),
+        certificate=certificate,
         ports=ports,
+        challenges=http_challenges(settings, ports),
+        resolver=resolver,
         settings=settings.effective(),
         notes=(
-            *(*size_notes, *port_notes),
+            *service_notes,
             *_engine_notes(services, facts),
+            *succession_notes(lockfile, {s.name: s.instead_of for s in services}),
             *_dns_notes(settings, records),
+            *certificate_notes(settings),
+            *resolver_notes(settings, resolver),
+            *fallback_notes(settings, facts, certificate),
             *_availability_notes(services),
             *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
         ),
@@ -92,21 +90,40 @@ def build_spec(
     return _with_containers(spec, settings, facts) if spec.in_containers else _with_programs(spec, facts)
 
 
-def check_supported(settings: Settings) -> None:
-    """Raise UnsupportedError for a wish that this version can describe and not carry out."""
-    _check_wishes(
-        settings, {**_DESCRIBED, **_CARRIED_OUT}, "; autogit render --out DIR writes the files of any runtime"
+def _services(
+    settings: Settings, catalogue: Catalogue, facts: HostFacts, lockfile: Lockfile, paths: ProjectPaths
+) -> tuple[tuple[ServiceSpec, ...], Mapping[str, int], Sequence[Note]]:
+    """Return all services that were chosen, the host ports of all, and what a reader should know of size and ports."""
+    chosen = chosen_services(settings, catalogue)
+    missing = {entry.descriptor.service: _unavailable(entry.descriptor, settings, facts) for entry, _ in chosen}
+    running = [entry.descriptor for entry, _ in chosen if not missing[entry.descriptor.service]]
+    size_notes = tuple(_size_notes(running, settings, facts))  # before ports: a host that is too small is said first
+    names = [entry.descriptor.service for entry, _ in chosen]
+    rivals = {entry.descriptor.service: rivals_of(entry.descriptor, catalogue, names) for entry, _ in chosen}
+    check_successions(lockfile, rivals, missing, settings)
+    ports, port_notes = allocate_ports(running, settings, facts, handed_over(lockfile, rivals))
+    services = tuple(
+        replace(
+            _service(entry, missing[entry.descriptor.service], ports, settings),
+            secrets=service_secrets(entry.descriptor, settings, facts, lockfile, paths),
+            image=build_image(entry.descriptor, settings, facts.engine, lockfile),
+            needed_by=needed_by,
+            instead_of=rivals[entry.descriptor.service],
+        )
+        for entry, needed_by in chosen
     )
+    return services, ports, (*size_notes, *port_notes)
 
 
-def _check_wishes(settings: Settings, known: Mapping[str, tuple[str, ...]], hint: str = "") -> None:
-    wishes = {"RUNTIME": settings.runtime, "INGRESS": settings.ingress}
-    for key, wish in wishes.items():
-        if wish not in known[key]:
-            raise UnsupportedError(
-                f"{key}={wish} ({settings.source_of(key)}) is not part of this version of AutoGit",
-                hint=f"set {key}={known[key][0]}{hint}",
-            )
+def check_supported(settings: Settings) -> None:
+    """Raise UnsupportedError for a wish that this version cannot carry out."""
+    if settings.runtime not in _RUNTIMES:
+        raise UnsupportedError(
+            f"RUNTIME={settings.runtime} ({settings.source_of('RUNTIME')}) is not part of this version of AutoGit",
+            hint=f"set RUNTIME={_RUNTIMES[0]}",
+        )
+    if is_traefiks(settings):
+        check_manager(settings)
 
 
 def dependencies_of(descriptor: ServiceDescriptor, settings: Settings) -> tuple[str, ...]:
@@ -231,31 +248,6 @@ def _docker_socket(settings: Settings) -> str:
     return place if scheme == "unix" and place else "/var/run/docker.sock"
 
 
-def _certificate(settings: Settings, facts: HostFacts, paths: ProjectPaths) -> CertificateSpec:
-    domain = settings.base_domain
-    names = (domain, f"*.{domain}")
-    known = facts.certificates.get(domain, CertificateFacts())
-    due = ("" if known.can_wait else known.due) or ("" if set(known.names) == set(names) else "its names differ")
-    is_local = settings.cert_issuer == LOCAL_ISSUER
-    key_type = "P-256" if is_local else settings.cert_key_type
-    if not due and known.key_type and known.key_type != key_type:
-        due = f"key type {known.key_type} -> {key_type}"
-    version = known.version + 1 if due else known.version
-    folder = paths.certs / domain / f"v{version}"
-    return CertificateSpec(
-        name=domain,
-        issuer=issuer_name(settings),
-        names=names,
-        version=version,
-        fullchain=str(folder / "fullchain.pem"),
-        key=str(folder / "key.pem"),
-        root=str(paths.local_root(domain)) if is_local else "",
-        due=due,
-        key_type=key_type,
-        lifetime_days=_LOCAL_DAYS if is_local else 0,
-    )
-
-
 def _service(entry: CatalogueEntry, unavailable: str, ports: Mapping[str, int], settings: Settings) -> ServiceSpec:
     descriptor = entry.descriptor
     own = {
@@ -277,98 +269,6 @@ def _service(entry: CatalogueEntry, unavailable: str, ports: Mapping[str, int], 
     )
 
 
-def _secrets(
-    descriptor: ServiceDescriptor, settings: Settings, facts: HostFacts, lockfile: Lockfile, paths: ProjectPaths
-) -> Iterator[SecretSpec]:
-    for setting in descriptor.settings:
-        given = settings.service_secrets.get(setting.name)
-        if not setting.secret or (given is None and setting.generate is None):
-            continue
-        fingerprint = facts.secret_fingerprints.get(setting.name, "")
-        version = _secret_version(lockfile.find(Address("secret", setting.name)), fingerprint)
-        # A new value is a new file: programs that keep the file they read learn of it by its name (decision 0005).
-        file = ""
-        if setting.htpasswd:
-            file = str(paths.passwords / f"{setting.name}.v{version}.htpasswd")
-        elif setting.file:
-            file = str(paths.secrets / descriptor.service / f"{setting.name}.v{version}")
-        yield SecretSpec(
-            name=setting.name,
-            description=setting.description,
-            length=setting.generate or 0,
-            given=given.get_secret_value() if given else None,
-            htpasswd_user=setting.htpasswd or "",
-            version=version,
-            fingerprint=fingerprint,
-            file=file,
-            mode=0o600 if settings.runtime == "embedded" else 0o444,
-        )
-
-
-def _secret_version(entry: LockEntry | None, fingerprint: str) -> int:
-    """Return the recorded version, or the one after it where the value wanted now is another one."""
-    known = int(str(entry.attributes.get("version") or 0)) if entry else 0
-    changed = known and fingerprint and entry and entry.attributes.get("fingerprint") != fingerprint
-    return known + 1 if changed else max(known, 1)
-
-
-def _routes(services: Sequence[ServiceSpec], settings: Settings) -> Iterator[Route]:
-    for service in services:
-        password = next((s.file for s in service.secrets if s.htpasswd_user), "")
-        for route in service.descriptor.routes:
-            absent = route.when is not None and not service.settings[route.when]
-            if service.unavailable or route.exposure is Exposure.INTERNAL or absent:
-                continue
-            if route.exposure is Exposure.AUTHENTICATED and not password:
-                raise UnsupportedError(
-                    f"{service.entry.origin}/service.yml: route {route.name} is authenticated, no setting has htpasswd",
-                    hint="give the service a secret setting with generate and htpasswd",
-                )
-            subdomain = route.subdomain or service.descriptor.subdomain or service.name
-            yield Route(
-                name=service.name if route.name == "web" else f"{service.name}-{route.name}",
-                service=service.name,
-                host=f"{subdomain}.{settings.base_domain}",
-                path_prefix=route.path_prefix,
-                path_regexp=route.path_regexp,
-                target=_target(service, route.port, settings),
-                exposure=route.exposure,
-                rate_limit=route.rate_limit,
-                max_body_bytes=route.max_body_bytes,
-                probe_path=route.probe_path,
-                security_headers=route.security_headers,
-                password_file=_password_file(password, settings) if route.exposure is Exposure.AUTHENTICATED else "",
-            )
-
-
-def _target(service: ServiceSpec, port: str, settings: Settings) -> str:
-    if settings.runtime == "embedded":
-        return f"http://{_LOOPBACK}:{service.ports[port]}"
-    return f"http://{service.name}:{service.descriptor.ports[port].internal}"
-
-
-def _password_file(file: str, settings: Settings) -> str:
-    """Return a password file's path as the ingress sees it."""
-    return file if settings.runtime == "embedded" else f"{PASSWORDS_DIR}/{PurePosixPath(file).name}"
-
-
-def _distinct(routes: Sequence[Route], services: Sequence[ServiceSpec]) -> tuple[Route, ...]:
-    """Return the routes. Raises DescriptorError where two claim one place: which of them answers would be chance."""
-    origins = {s.name: f"{s.entry.origin}/service.yml" for s in services}
-    owners: dict[tuple[str, str], Route] = {}
-    faults = []
-    for route in routes:
-        first = owners.setdefault((route.host, route.path_regexp or route.path_prefix), route)
-        if first is not route:
-            claim = (
-                f"https://{route.host}{route.path_regexp or route.path_prefix} is claimed by {first.service} already"
-            )
-            faults.append(Fault(origins[route.service], "routes", claim))
-    if faults:
-        raise DescriptorError("two services claim the same route", faults=faults, hint="give one another subdomain")
-    return tuple(routes)
-
-
 def _with_programs(spec: PlatformSpec, facts: HostFacts) -> PlatformSpec:
     services = tuple(
         s if s.unavailable else replace(s, program=build_program(spec, s, facts.executables)) for s in spec.services
@@ -388,4 +288,4 @@ def _with_containers(spec: PlatformSpec, settings: Settings, facts: HostFacts) -
 
     services = tuple(s if s.unavailable else contained(s) for s in spec.services)
     spec = replace(spec, services=services)
-    return replace(spec, networks=build_networks(spec), notes=(*spec.notes, *policy_notes(spec)))
+    return replace(spec, networks=build_networks(spec), notes=(*spec.notes, *limit_notes(spec), *policy_notes(spec)))

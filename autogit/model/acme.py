@@ -58,6 +58,26 @@ class Challenge:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class HttpChallenges:
+    """Where http-01 challenges are asked on this host, and where they are shown.
+
+    The ingress listens on `address` and `port` (its published port of plain HTTP) and is reached from this host at
+    `asked_at`. It leads challenges to AutoGit at `listen_address` and `listen_port`, or (0) serves them as files.
+    """
+
+    address: str
+    asked_at: str
+    port: int
+    listen_address: str
+    listen_port: int
+
+    @property
+    def target(self) -> str:
+        """The URL that the ingress leads challenges to, "" where it serves files."""
+        return f"http://{self.listen_address}:{self.listen_port}" if self.listen_port else ""
+
+
 class Solver(Protocol):
     """Shows proofs to the world and takes them away again."""
 

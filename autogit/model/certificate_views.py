@@ -6,13 +6,25 @@ from autogit.model.views import OutcomeView, View
 
 
 class ServedView(View):
-    """What is served for one name; `matches` says whether it is what is on disk."""
+    """What is served for one name; `matches`: it is what is on disk. Who signed it is told of what Traefik orders."""
 
     host: str
     serial: str = ""
     not_after: str = ""
     matches: bool = False
     error: str = ""
+    issuer: str = ""
+    days_left: int = 0
+
+
+class HookView(View):
+    """One deploy hook: the version it delivered last (0: none), and what is wrong with that ("": nothing)."""
+
+    name: str
+    command: tuple[str, ...]
+    version: int
+    delivered_at: str = ""
+    sentence: str = ""
 
 
 class CertificateStatusView(View):
@@ -32,6 +44,7 @@ class CertificateStatusView(View):
     level: str = "ok"
     sentence: str = ""
     served: tuple[ServedView, ...] = ()
+    hooks: tuple[HookView, ...] = ()
 
 
 class CertsView(View):
@@ -52,3 +65,36 @@ class CertsRenewView(View):
     schema_version: int = 1
     messages: tuple[str, ...] = ()
     applied: tuple[OutcomeView, ...] = ()
+
+
+class CertificateView(View):
+    """A certificate that is in force, whole but for its key: `chain` has who signed each of `pem`, the leaf first."""
+
+    schema_version: int = 1
+    name: str
+    issuer: str
+    directory_url: str
+    profile: str
+    version: int
+    names: tuple[str, ...]
+    serial: str
+    chain: tuple[str, ...]
+    key_type: str
+    not_before: str
+    not_after: str
+    sha256: str
+    folder: str
+    pem: str
+
+
+class AccountView(View):
+    """The account at an authority: `uri` is empty where there is none here, `key_mode` as `ls` counts (0600)."""
+
+    schema_version: int = 1
+    authority: str
+    directory_url: str
+    uri: str
+    contact: str
+    terms_url: str
+    key_file: str
+    key_mode: str

@@ -16,7 +16,8 @@ class CertificateFacts:
     `version` is the N of `v<N>` (0: none). `due` is a sentence saying why a new one is needed ("20 of 90 days left",
     "not there yet"), empty where it is good. `names` are its SANs, sorted; `not_after` is RFC 3339, UTC; `renew_at` the
     moment from which it is due; `serial` hexadecimal. `can_wait` tells that it is due by its age alone and good for a
-    while: `certs renew` sees to it, and an authority that does not answer keeps nobody's `up` from going on.
+    while: `certs renew` sees to it, and an authority that does not answer keeps nobody's `up` from going on. `issuer`
+    is who signed it.
     """
 
     version: int = 0
@@ -27,6 +28,7 @@ class CertificateFacts:
     serial: str = ""
     key_type: str = ""
     can_wait: bool = False
+    issuer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

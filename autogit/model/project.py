@@ -63,6 +63,11 @@ class ProjectPaths:
         return self.certs / "local-ca" / domain / "root.pem"
 
     @property
+    def acme_challenges(self) -> Path:
+        """The answers to http-01 challenges that are being asked, for an ingress that serves files (0755)."""
+        return self.state / "acme-challenges"
+
+    @property
     def logs(self) -> Path:
         """One log file a process."""
         return self.state / "logs"

@@ -80,7 +80,8 @@ class PortDescriptor(Strict):
     """One TCP port: `internal` in a container, `preferred` on the host; `setting` names the `.env` key that fixes it.
 
     `published` ports are reachable from other machines (the ingress and SSH only); the rest bind to loopback.
-    `via_ingress` ports are published by the ingress, which passes the connection on as it is (TCP).
+    `via_ingress` ports are published by the ingress, which passes the connection on as it is (TCP). `on_host` is that
+    on which AutoGit itself shows ACME challenges, in every runtime; it has a number only while http-01 is chosen.
     """
 
     internal: int = Field(ge=1, le=65535)
@@ -89,6 +90,7 @@ class PortDescriptor(Strict):
     setting: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*$")
     published: bool = False
     via_ingress: bool = False
+    on_host: bool = False
 
 
 class MetricsDescriptor(Strict):
@@ -112,10 +114,14 @@ class OnChange(StrEnum):
 
 
 class ConfigFile(Strict):
-    """One template below the service's `config/` folder (path without `.j2`) and what its change entails."""
+    """One template below the service's `config/` folder (path without `.j2`) and what its change entails.
+
+    `with_port` names an `on_host` port of the service: without it there is no such file.
+    """
 
     path: str
     on_change: OnChange = OnChange.RESTART
+    with_port: str | None = None
 
 
 class EmbeddedRun(Strict):
@@ -123,13 +129,16 @@ class EmbeddedRun(Strict):
 
     `program` is found on PATH or beside the running Python (`python` is that Python itself). `arguments`,
     `environment` values and `health_url` are sandboxed templates over the same context as the config files. No shell
-    is involved. `reload_signal` is sent for `reload` files. Times are in seconds.
+    is involved. `reload_signal` is sent for `reload` files; `reload_check` are words that make of the program's own
+    command one that only reads those files, and fails where they are wrong: it goes before the signal. Times are in
+    seconds.
     """
 
     program: str
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = Field(default_factory=dict)
     reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
+    reload_check: tuple[str, ...] = ()
     stop_signal: Literal["TERM", "INT", "QUIT"] = "TERM"
     stop_grace_seconds: int = Field(default=10, ge=1)
     ready_timeout_seconds: int = Field(default=30, ge=1)
@@ -176,9 +185,11 @@ class ContainerRun(Strict):
     `command`, `entrypoint`, `environment` values, `user` and bind sources are templates like `EmbeddedRun.arguments`.
     A `local_image` is made on the host and never pulled. `volumes` maps a volume's name to its path inside,
     `config_dir` is where the rendered folder of the service is mounted (read-only), `certificates` where the
-    certificate store is (empty: not at all). Networks are internal but for `edge` (published ports) and `egress` (the
-    way out); `subnets` maps a network to the setting that holds its subnet. `ingress_network` is where the ingress
-    reaches it. `gpus` is a count or `all`. Without `reload_signal` a `reload` file means a restart.
+    certificate store is, `challenges` where the folder of ACME challenges is (each empty: not at all). Networks are
+    internal but for `edge` (published ports) and `egress` (the way out); `subnets` maps a network to the setting that
+    holds its subnet. `ingress_network` is where the ingress reaches it. `gpus` is a count or `all`. Without
+    `reload_signal` a `reload` file means a restart. `reload_check` is as for `EmbeddedRun`. `limits` are sentences
+    about what does not work with it, which a plan tells.
     `dependencies` are those of this runtime only; `@ingress` and `@log-collector` stand for who has the role.
     `companions` come along too, and are not waited for.
     """
@@ -200,11 +211,13 @@ class ContainerRun(Strict):
     devices: tuple[str, ...] = ()
     config_dir: str | None = None
     certificates: str = ""
+    challenges: str = ""
     networks: tuple[EngineName, ...] = ()
     subnets: dict[EngineName, str] = Field(default_factory=dict)
     ingress_network: EngineName = "web"
     health: HealthCheck | None = None
     reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
+    reload_check: tuple[str, ...] = ()
     stop_signal: Literal["TERM", "INT", "QUIT"] | None = None
     stop_grace_seconds: int = Field(default=10, ge=1)
     ready_timeout_seconds: int = Field(default=120, ge=1)
@@ -214,6 +227,7 @@ class ContainerRun(Strict):
     gpus: int | Literal["all"] | None = None
     dependencies: tuple[str, ...] = ()
     companions: tuple[ServiceName, ...] = ()
+    limits: tuple[str, ...] = ()
     exceptions: dict[PolicyRule, Annotated[str, Field(min_length=10)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

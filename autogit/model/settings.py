@@ -2,81 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from autogit.model.service import Tier
+from autogit.model.setting_values import (
+    HIGHEST_PORT,
+    caa_issuers,
+    commands,
+    domain_name,
+    email_address,
+    ip_address_text,
+    ipv4_subnet,
+    ipv6_or_word,
+    name_list,
+    pool_of_ports,
+    url_list,
+)
 
 DEFAULT_SERVICES = ("gitlab", "grafana", "loki", "tempo", "prometheus", "meilisearch", "api")
-_ISSUER = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")  # RFC 8659 section 4.2
-_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_LONGEST_DOMAIN = 253
-_HIGHEST_PORT = 65535
 MASK = "(secret)"
 LOCAL_ISSUER = "local"
+LOCAL_DAYS = 90
+"""How long the local authority's certificates are valid."""
 LONGEST_PASSWORD_BYTES = 72
 """bcrypt ignores or refuses what is longer (OpenBSD crypt(3), bcrypt)."""
-
-
-def _domain(value: Any) -> str:
-    """Return a domain name in lower case without trailing dot (RFC 1035, section 2.3.1; A-labels for other scripts)."""
-    name = str(value).strip().lower().removesuffix(".")
-    if not name.isascii():
-        with suppress(UnicodeError):
-            raise ValueError(f"must be written in its ASCII form: {name.encode('idna').decode()}")
-    labels = name.split(".")
-    if len(name) > _LONGEST_DOMAIN or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004
-        raise ValueError("must be a domain name with at least one dot, as in example.org (no scheme, no path)")
-    return name
-
-
-def _email(value: Any) -> str:
-    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]+", str(value)):
-        raise ValueError("must be an e-mail address, as in admin@example.org")
-    return str(value)
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    names = tuple(n for n in (part.strip() for part in str(value).split(",")) if n) if isinstance(value, str) else value
-    twice = sorted({n for n in names if names.count(n) > 1})
-    if twice:
-        raise ValueError(f"names {', '.join(twice)} twice")
-    return tuple(names)
-
-
-def _port_pool(value: Any) -> str:
-    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", str(value))
-    if not match or not 1 <= int(match[1]) <= int(match[2]) <= _HIGHEST_PORT:
-        raise ValueError("must be a range of ports, low-high, as in 20080-20999")
-    return str(value)
-
-
-def _address(value: Any) -> str:
-    try:
-        return str(ip_address(str(value)))
-    except ValueError as exc:
-        raise ValueError("must be an IP address, as in 127.0.0.1 or 192.168.1.170") from exc
-
-
-def _urls(value: Any) -> tuple[str, ...]:
-    """Return names, of which those that are URLs hold nothing secret: settings are shown, and kept in the lockfile."""
-    found = _names(value)
-    if any(one.startswith(("http://", "https://")) and ("@" in one or "?" in one) for one in found):
-        raise ValueError("must hold no login and no query: settings are shown in plans")
-    return found
-
-
-def _issuers(value: Any) -> tuple[str, ...]:
-    found = _names(value)
-    if odd := [one for one in found if one != ";" and not _ISSUER.fullmatch(one)]:
-        raise ValueError(f"must be domains of authorities, as in letsencrypt.org, and not {odd[0]!r}")
-    return found
 
 
 def _issuer(value: Any) -> str:
@@ -88,17 +43,12 @@ def _issuer(value: Any) -> str:
     return text
 
 
-def _ipv6(value: Any) -> str:
-    if value in ("auto", "none"):
-        return str(value)
-    try:
-        return str(IPv6Address(str(value)))
-    except ValueError as exc:
-        raise ValueError("must be an IPv6 address, auto or none") from exc
+def _fallback(value: Any) -> str:
+    return _issuer(value) if value else ""
 
 
-Port = Annotated[int, Field(ge=1, le=_HIGHEST_PORT)]
-IpAddress = Annotated[str, BeforeValidator(_address)]
+Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
+IpAddress = Annotated[str, BeforeValidator(ip_address_text)]
 
 
 def _group(name: str, example: str = "") -> dict[str, Any]:
@@ -110,7 +60,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    base_domain: Annotated[str, BeforeValidator(_domain)] = Field(
+    base_domain: Annotated[str, BeforeValidator(domain_name)] = Field(
         "autogit.localhost",
         description="Domain that every service is a name under. The default resolves to this machine without any DNS",
         json_schema_extra=_group("Platform", "example.org"),
@@ -126,7 +76,7 @@ class Settings(BaseSettings):
         description="What services run in: containers of a Docker Engine, or supervised processes of this host",
         json_schema_extra=_group("Platform"),
     )
-    services_enabled: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+    services_enabled: Annotated[tuple[str, ...], BeforeValidator(name_list)] = Field(
         DEFAULT_SERVICES,
         description="Services wanted, separated by commas; what they need comes along",
         json_schema_extra=_group("Services"),
@@ -157,7 +107,7 @@ class Settings(BaseSettings):
         description="dynamic: a busy preferred port is replaced by one of the pool; explicit: it is a fault",
         json_schema_extra=_group("Ports"),
     )
-    port_pool: Annotated[str, BeforeValidator(_port_pool)] = Field(
+    port_pool: Annotated[str, BeforeValidator(pool_of_ports)] = Field(
         "20080-20999", description="Host ports to choose from, low-high", json_schema_extra=_group("Ports")
     )
     http_port: Port | None = Field(
@@ -180,6 +130,29 @@ class Settings(BaseSettings):
         description="Who signs certificates: local (AutoGit's own authority), letsencrypt, letsencrypt-staging, or the "
         "https URL of an ACME directory",
         json_schema_extra=_group("TLS"),
+    )
+    cert_manager: Literal["autogit", "traefik"] = Field(
+        "autogit",
+        description="Who orders certificates of an ACME authority: autogit, or traefik, which keeps them to itself",
+        json_schema_extra=_group("TLS"),
+    )
+    cert_challenge: Literal["dns-01", "http-01"] = Field(
+        "dns-01",
+        description="How names are proven to an ACME authority: dns-01 (a TXT record; the wildcard) or http-01 (a page "
+        "on port 80 of each service's name; no wildcard, no DNS provider)",
+        json_schema_extra=_group("TLS"),
+    )
+    cert_fallback_issuer: Annotated[str, BeforeValidator(_fallback)] = Field(
+        "",
+        description="Who signs where CERT_ISSUER cannot and the certificate is missing, expired or nearly so: another "
+        "of the same names, or local. Empty: nobody",
+        json_schema_extra=_group("TLS", "https://acme.example.org/directory"),
+    )
+    cert_deploy_hooks: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(commands)] = Field(
+        (),
+        description="Commands that take a new certificate to others once it is served: a JSON list of lists of words, "
+        "run without a shell. They are shown in plans: no secrets",
+        json_schema_extra=_group("TLS", """'[["systemctl", "reload", "postfix"]]'"""),
     )
     cert_key_type: Literal["P-256", "P-384", "RSA-2048"] = Field(
         "P-256",
@@ -204,12 +177,26 @@ class Settings(BaseSettings):
     acme_eab_hmac_key: SecretStr | None = Field(
         None, description="HMAC key of the external account binding, base64url", json_schema_extra=_group("TLS")
     )
+    acme_fallback_eab_key_id: str = Field(
+        "",
+        description="The same key id for CERT_FALLBACK_ISSUER",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_fallback_eab_hmac_key: SecretStr | None = Field(
+        None, description="The same HMAC key for CERT_FALLBACK_ISSUER", json_schema_extra=_group("TLS")
+    )
     acme_ca_file: str | None = Field(
         None,
         description="PEM file of the authority that signed the ACME server's own certificate, where no system knows it",
         json_schema_extra=_group("TLS", "/etc/autogit/acme-ca.pem"),
     )
-    acme_email: Annotated[str, BeforeValidator(_email)] | None = Field(
+    acme_subnet: Annotated[str, BeforeValidator(ipv4_subnet)] = Field(
+        "172.30.251.0/28",
+        description="Subnet of Traefik's outer network in Docker where CERT_CHALLENGE=http-01: it passes challenges on "
+        "to the first address, which is this host's",
+        json_schema_extra=_group("TLS"),
+    )
+    acme_email: Annotated[str, BeforeValidator(email_address)] | None = Field(
         None,
         description="Address that a public authority may write to",
         json_schema_extra=_group("TLS", "admin@example.org"),
@@ -232,7 +219,7 @@ class Settings(BaseSettings):
         description="Address that DNS names point to. Unset: detected",
         json_schema_extra=_group("DNS", "192.168.1.170"),
     )
-    ingress_ipv6: Annotated[str, BeforeValidator(_ipv6)] = Field(
+    ingress_ipv6: Annotated[str, BeforeValidator(ipv6_or_word)] = Field(
         "none",
         description="IPv6 address that DNS names point to as well; auto: detected; none: names have none",
         json_schema_extra=_group("DNS"),
@@ -242,7 +229,7 @@ class Settings(BaseSettings):
         description="Address that names point to in DNS_LAN_PROVIDER. Unset: this host's on its network",
         json_schema_extra=_group("DNS", "192.168.1.170"),
     )
-    ingress_lan_ipv6: Annotated[str, BeforeValidator(_ipv6)] = Field(
+    ingress_lan_ipv6: Annotated[str, BeforeValidator(ipv6_or_word)] = Field(
         "none",
         description="IPv6 address that names point to in DNS_LAN_PROVIDER; auto: detected; none: names have none",
         json_schema_extra=_group("DNS"),
@@ -258,7 +245,7 @@ class Settings(BaseSettings):
         description="Name, below the domain, of what is reached by SSH; it is never proxied. Empty: none",
         json_schema_extra=_group("DNS"),
     )
-    dns_caa: Annotated[tuple[str, ...], BeforeValidator(_issuers)] = Field(
+    dns_caa: Annotated[tuple[str, ...], BeforeValidator(caa_issuers)] = Field(
         (),
         description="Authorities that may sign for the domain (CAA), separated by commas. Empty: no such record",
         json_schema_extra=_group("DNS", "letsencrypt.org"),
@@ -273,12 +260,12 @@ class Settings(BaseSettings):
         description="Whether addresses of a private network may stand in a zone that everybody sees",
         json_schema_extra=_group("DNS"),
     )
-    dns_resolvers: Annotated[tuple[str, ...], BeforeValidator(_urls)] = Field(
+    dns_resolvers: Annotated[tuple[str, ...], BeforeValidator(url_list)] = Field(
         (),
         description="Who is asked about public names: addresses or https URLs, separated by commas. Empty: well-known",
         json_schema_extra=_group("DNS", "1.1.1.1,https://dns.google/dns-query"),
     )
-    dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(_urls)] = Field(
+    dns_address_sources: Annotated[tuple[str, ...], BeforeValidator(url_list)] = Field(
         (),
         description="Who is asked for this network's public address, separated by commas. Empty: those built in",
         json_schema_extra=_group("DNS", "https://ip.example.org"),
@@ -347,4 +334,7 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    is_flat = all(isinstance(item, str) for item in value)
+    return ",".join(value) if is_flat else json.dumps(value, ensure_ascii=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
-from autogit.model.acme import KeyType
+from autogit.model.acme import HttpChallenges, KeyType
 from autogit.model.container import ContainerSpec, ImageSpec, NetworkSpec
 from autogit.model.dns import WantedRecord
 from autogit.model.plan import Note
@@ -91,7 +92,7 @@ class CertificateSpec:
     """The certificate that the ingress serves: `names` are SANs (wildcard and apex), `version` the v<N> wanted.
 
     `root` is the file of the local authority that signs it ("" for another issuer), `due` the reason for a new version,
-    empty where the present one is good.
+    empty where the present one is good. `hooks` are commands that take it to others, as lists of words.
     """
 
     name: str
@@ -104,6 +105,49 @@ class CertificateSpec:
     due: str = ""
     key_type: KeyType = "P-256"
     lifetime_days: int = 90
+    hooks: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where its chain lies in the folder of certificates; a text that names the file ends so, whoever reads it."""
+        return "/".join(PurePath(self.fullchain).parts[-3:])
+
+    def is_named_in(self, text: str) -> bool:
+        """Tell whether a text names one of its files, wherever the folder of certificates is seen from."""
+        certs = PurePath(self.fullchain).parents[2]
+        files = (PurePath(file) for file in (self.fullchain, self.key, self.root) if file)
+        return any(file.relative_to(certs).as_posix() in text for file in files)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSpec:
+    """Traefik as the one who orders certificates: its resolver's configuration, and what its DNS client (lego) reads.
+
+    `storage` is the file on the host that it keeps account and certificates in; every other path is as Traefik sees it.
+    `environment` holds no secret: those lie in files of the ingress' secrets. `provider` is lego's name for the DNS
+    provider ("" for http-01), `servers` whom it asks whether a record is there (none: its own choice), `is_private`
+    tells that nobody else knows the zone. `duration_hours` is how long a certificate lives (0: the usual 90 days).
+    `binds` are files of the host that Traefik's container must see, with their places inside. `is_awaited` tells that
+    it has no certificate for the names yet, `former` that AutoGit's own is served until it has.
+    """
+
+    storage: str
+    storage_path: str
+    server: str
+    key_type: str
+    names: tuple[str, ...]
+    email: str = ""
+    preferred_chain: str = ""
+    profile: str = ""
+    ca_file: str = ""
+    duration_hours: int = 0
+    provider: str = ""
+    servers: tuple[str, ...] = ()
+    is_private: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[tuple[str, str], ...] = ()
+    is_awaited: bool = True
+    former: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +155,8 @@ class ServiceSpec:
     """One service as this platform runs it.
 
     `ports` maps a port's name to its host number. `unavailable` says why it cannot run in this runtime ("" where it
-    can). `needed_by` names the services that brought it along (empty: the user listed it).
+    can). `needed_by` names the services that brought it along (empty: the user listed it). `instead_of` are services
+    that publish the same ports: what is left of them ends before it starts, and starts again where it fails.
     """
 
     entry: CatalogueEntry
@@ -124,6 +169,7 @@ class ServiceSpec:
     program: Program | None = None
     unavailable: str = ""
     needed_by: tuple[str, ...] = ()
+    instead_of: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -158,6 +204,8 @@ class PlatformSpec:
     notes: tuple[Note, ...] = ()
     networks: tuple[NetworkSpec, ...] = ()
     records: tuple[WantedRecord, ...] = ()
+    challenges: HttpChallenges | None = None
+    resolver: ResolverSpec | None = None
 
     @property
     def unit_kind(self) -> str:
@@ -196,10 +244,13 @@ class ProcessPayload:
     """What the embedded runtime needs to run a process: the program and the rendered files that it reads at start.
 
     `config_files` are addresses of `file/` resources (restart type): a failed replacement puts their former bytes back.
+    `reload_check` are words that make of its command one that checks the others. `instead_of` is as for `ServiceSpec`.
     """
 
     program: Program
     config_files: tuple[Address, ...]
+    reload_check: tuple[str, ...] = ()
+    instead_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +260,7 @@ class ContainerPayload:
     `project` prefixes every name, `rendered` is where relative binds begin. `config_files` are addresses of `file/`
     resources that it reads at start: a failed change puts their former bytes back. `reload_signal` is sent where one of
     its other files changed. A service `beside` its own former version shares nothing with it: both may run at once.
+    `reload_check` and `instead_of` are as for `ProcessPayload`.
     """
 
     project: str
@@ -219,3 +271,5 @@ class ContainerPayload:
     reload_signal: str
     ready_timeout_seconds: int
     beside: bool
+    reload_check: tuple[str, ...] = ()
+    instead_of: tuple[str, ...] = ()

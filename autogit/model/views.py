@@ -140,6 +140,7 @@ class UpView(View):
     seconds: float = 0.0
     in_sync: int = 0
     certificate: str = ""
+    issuer: str = ""
 
 
 class ImageView(View):

@@ -43,7 +43,11 @@ def _provider(view: View, name: str, settings: Settings, context: ProviderContex
 
 def lookup_of(provider: DNSProvider[Any], settings: Settings) -> Lookup:
     """Return what asks the world about a provider's zones: one of the own network is asked where it is kept."""
-    servers = provider.asked_at or (tuple(system_servers()) if provider.private else ())
+    return world_lookup(settings, provider.asked_at or (tuple(system_servers()) if provider.private else ()))
+
+
+def world_lookup(settings: Settings, servers: tuple[str, ...] = ()) -> Lookup:
+    """Return what asks the world, or (`servers`) those instead of a zone's own; no provider is needed for it."""
     if not settings.dns_resolvers:
         return Lookup(LookupConfig(servers=servers))
     https = tuple(one for one in settings.dns_resolvers if one.startswith("https://"))

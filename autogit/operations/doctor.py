@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
 from autogit.core.reconcile import Prepared, prepare
+from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import AutogitError
 from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
@@ -169,18 +170,15 @@ async def _certificates(project: Project) -> list[FindingView]:
     if facts is None:
         return [FindingView(check="certificates", level="ok", message="none yet", fix="autogit up")]
     if facts.due:
-        found.append(
-            FindingView(
-                check="certificates", level="warning", message=f"{domain}: {facts.due}", fix="autogit certs renew"
-            )
-        )
+        fix = "autogit up" if is_traefiks(project.settings) else "autogit certs renew"
+        found.append(FindingView(check="certificates", level="warning", message=f"{domain}: {facts.due}", fix=fix))
     else:
         found.append(
             FindingView(check="certificates", level="ok", message=f"{domain} is good until {facts.not_after[:10]}")
         )
     health = await project.certificates.health()
     if not health.ok:
-        fix = "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
+        fix = health.fix or "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
         found.append(FindingView(check="authority", level="error", message=health.detail, fix=fix))
     return found
 

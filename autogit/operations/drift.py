@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import prepare, record_in_sync
+from autogit.core.reconcile import Prepared, prepare, record_in_sync
 from autogit.errors import UsageError
 from autogit.model.plan import Action, Change, Plan
 from autogit.model.resource import Address
@@ -36,6 +36,7 @@ async def adopt(project: Project, addresses: Collection[Address], *, lock_wait_s
             raise UsageError(
                 f"only an edited file can be adopted, not {names}", hint="autogit drift --revert ADDRESS heals it"
             )
+        _check_adoptable(prepared, changes)
         messages = tuple(_copy_to_overrides(project, change) for change in changes)
         break_seal(project.paths)
         record_in_sync(project.engine, await prepare(project.engine))
@@ -73,6 +74,18 @@ def _select(plan: Plan, addresses: Collection[Address]) -> list[Change]:
 
 def _released(change: Change) -> Change:
     return replace(change, action=Action.UPDATE) if change.action is Action.HOLD else change
+
+
+def _check_adoptable(prepared: Prepared, changes: Collection[Change]) -> None:
+    """Refuse what names the certificate's version: adopted, it would name that one for ever."""
+    place = prepared.spec.certificate.place
+    named = [c for c in changes if c.after and place in str(c.after.payload)]
+    if named:
+        names = ", ".join(str(change.address) for change in named)
+        raise UsageError(
+            f"{names} cannot be adopted: it names the certificate's version, and no renewal would be served any more",
+            hint=f"autogit drift --revert {named[0].address} puts it back",
+        )
 
 
 def _copy_to_overrides(project: Project, change: Change) -> str:

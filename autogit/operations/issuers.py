@@ -4,94 +4,65 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from autogit.core import acme_budget, renewal
-from autogit.core.certificates import acme_server, staging_of
-from autogit.errors import UnsupportedError
-from autogit.model.dns import View
-from autogit.model.resource import Address
-from autogit.model.settings import Settings
-from autogit.operations.dns_views import lookup_of
+from autogit.core import acme_budget, fallback, renewal
+from autogit.core.certificates import acme_server, issuer_name, staging_of
+from autogit.core.traefik_resolver import is_traefiks, storage_file
+from autogit.model.settings import LOCAL_DAYS, Settings
+from autogit.operations.solvers import load_proofs
 from autogit.providers.base import ProviderContext
-from autogit.providers.dns.base import DNSProvider
 from autogit.providers.dns.records import DNSRecords
-from autogit.providers.dns.world.lookup import Lookup
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
 
 if TYPE_CHECKING:
-    from autogit.providers.ssl.acme_client import AcmeClient
-    from autogit.providers.ssl.solvers.dns01 import Dns01Solver
+    from autogit.providers.ssl.acme import AcmeSettings
 
 
 def load_issuer(settings: Settings, context: ProviderContext, dns: DNSRecords | None) -> CertificateProvider:
     """Return the issuer that `CERT_ISSUER` names. Raises UnsupportedError where nothing could prove the names."""
     server = acme_server(settings)
+    if is_traefiks(settings):
+        return _traefik(settings, context)
     if server is None:
         return cast("CertificateProvider", load_provider("ssl", settings.cert_issuer, context))
-    from autogit.providers.ssl.acme import AcmeIssuer, AcmeSettings  # noqa: PLC0415 - the local issuer needs none of it
+    from autogit.providers.ssl.acme import AcmeSettings  # noqa: PLC0415 - the local issuer needs none of it
 
-    solver = _solver(settings, context, dns)
-    return AcmeIssuer(
-        context,
-        AcmeSettings(
-            server=server,
-            solvers=lambda _name: solver,
-            renewal=renewal,
-            budget=acme_budget,
-            look_first=partial(_look_first, settings, dns),
-            clean_up=solver.clean_leftovers,
-            staging=staging_of(server),
-            key_type=settings.cert_key_type,
-            profile=settings.acme_profile,
-            seed=f"{platform.node()} {context.paths.root}",
-        ),
+    proofs = load_proofs(settings, context, dns)
+    asked = AcmeSettings(
+        server=server,
+        solvers=lambda _name: proofs.solver,
+        renewal=renewal,
+        budget=acme_budget,
+        look_first=proofs.look_first,
+        clean_up=proofs.clean_up,
+        staging=staging_of(server),
+        key_type=settings.cert_key_type,
+        profile=settings.acme_profile,
+        seed=f"{platform.node()} {context.paths.root}",
     )
+    return _acme_issuer(settings, context, asked)
 
 
-def _provider(settings: Settings, dns: DNSRecords | None) -> DNSProvider[Any]:
-    """Return who keeps the zone that everybody sees, else the only one there is."""
-    views = dns.views if dns else {}
-    provider = views.get(View.PUBLIC) or views.get(View.LAN)
-    if provider is None:
-        raise UnsupportedError(
-            f"{settings.source_of('CERT_ISSUER')}: CERT_ISSUER={settings.cert_issuer} needs a DNS provider: "
-            "a wildcard is proven by a TXT record (RFC 8555 section 8.4)",
-            hint="set DNS_PROVIDER (docs/how-to/dns-records.md), or CERT_ISSUER=local",
-        )
-    return provider
+def _traefik(settings: Settings, context: ProviderContext) -> CertificateProvider:
+    from autogit.providers.ssl.traefik import TraefikIssuer  # noqa: PLC0415 - the other issuers need none of it
+
+    storage = storage_file(settings, context.paths)
+    return TraefikIssuer(context, storage, settings.base_domain, issuer_name(settings))
 
 
-def _solver(settings: Settings, context: ProviderContext, dns: DNSRecords | None) -> Dns01Solver:
-    from autogit.providers.ssl.solvers.dns01 import Dns01Solver  # noqa: PLC0415 - the local issuer needs none of it
+def _acme_issuer(settings: Settings, context: ProviderContext, asked: AcmeSettings) -> CertificateProvider:
+    """Return who asks that authority, with the one of `CERT_FALLBACK_ISSUER` behind it."""
+    from autogit.providers.ssl.acme import AcmeIssuer  # noqa: PLC0415 - the local issuer needs none of it
+    from autogit.providers.ssl.fallback import Fallback, FallbackIssuer  # noqa: PLC0415 - the same
+    from autogit.providers.ssl.local import LocalIssuer  # noqa: PLC0415 - the same
 
-    provider = _provider(settings, dns)
-    return Dns01Solver(
-        provider,
-        _world(provider, settings),
-        state_file=context.paths.certs / "challenges.json",
-        progress=partial(context.progress, Address("certificate", settings.base_domain)),
-    )
-
-
-def _world(provider: DNSProvider[Any], settings: Settings) -> Lookup:
-    """Return what asks the world: its secondaries count, not the primary that was written to."""
-    return Lookup(replace(lookup_of(provider, settings).config, servers=()))
-
-
-async def _look_first(settings: Settings, dns: DNSRecords | None, client: AcmeClient, names: tuple[str, ...]) -> None:
-    """Look at what a public authority will look at. Raises RejectedError: a refusal here costs no try there."""
-    from autogit.providers.ssl.solvers.preflight import (  # noqa: PLC0415 - the same
-        PreflightRequest,
-        is_public_authority,
-        preflight,
-        require,
-    )
-
-    if not is_public_authority(client.server.directory_url):
-        return
-    directory = await client.directory()
-    asked = PreflightRequest(names, "dns-01", ca_domains=directory.caa_identities)
-    require(client.server.name, await preflight(_world(_provider(settings, dns), settings), asked))
+    if not fallback.fallback_name(settings):
+        return AcmeIssuer(context, asked)
+    server = fallback.fallback_server(settings, asked.server)
+    if server is None:
+        return FallbackIssuer(context, asked, Fallback(LocalIssuer(context), fallback, LOCAL_DAYS))
+    staging = staging_of(server)
+    theirs = replace(asked, server=server, staging=staging, profile="", state_file="renewal-fallback.json")
+    return FallbackIssuer(context, asked, Fallback(AcmeIssuer(context, theirs), fallback, LOCAL_DAYS))

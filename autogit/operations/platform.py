@@ -16,6 +16,7 @@ from autogit.core.plan import conflicts
 from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
+from autogit.core.traefik_resolver import order_anew
 from autogit.core.verify import Verdict, await_routes
 from autogit.errors import (
     AutogitError,
@@ -33,13 +34,14 @@ from autogit.errors import (
 from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan, Policy
 from autogit.model.resource import Address
 from autogit.model.views import PlanView, UpView
-from autogit.operations import present
+from autogit.operations import certs_by_ingress, present
 from autogit.operations.audit import write_audit
 from autogit.operations.dns_views import remember
 from autogit.operations.project import Project
 from autogit.operations.seal import break_seal, write_seal
+from autogit.operations.taking_back import Run, take_certificate_back, take_refused_back
 from autogit.providers.host.atomic import write_atomic
-from autogit.providers.host.files import restore_previous
+from autogit.providers.host.files import forget_previous
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ async def _prepare(project: Project, request: UpRequest) -> Prepared:
     if unknown := request.adopt - others:
         names = ", ".join(sorted(map(str, unknown)))
         raise UsageError(f"--adopt {names}: nobody else made that", hint="autogit plan shows what somebody else made")
-    return prepared
+    return replace(prepared, plan=order_anew(prepared.spec, prepared.plan))
 
 
 def _engine(project: Project, request: UpRequest) -> Engine:
@@ -224,16 +226,28 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
         await _name_former_images(caller)
     _raise_failures(project, result, problems)
     after = await prepare(caller.engine, plan.policy)
+    applied = tuple(present.outcome_view(o) for o in result.outcomes)
+    if rest := certs_by_ingress.settling(after):
+        done = await apply_part(project, after, rest, replace(caller, confirm=always))
+        return done.model_copy(
+            update={
+                "plan": view,
+                "applied": (*applied, *done.applied),
+                "seconds": round(monotonic() - started, 3),
+            }
+        )
     if not after.plan.pending and not after.plan.held:
+        forget_previous(project.paths)
         record_in_sync(caller.engine, after)
         write_seal(project, after)
     return UpView(
         plan=view,
-        applied=tuple(present.outcome_view(o) for o in result.outcomes),
+        applied=applied,
         urls=present.urls(prepared.spec) if caller.local else (),
         seconds=round(monotonic() - started, 3),
         in_sync=after.plan.count(Action.NOOP),
         certificate=prepared.spec.certificate.name if caller.local else "",
+        issuer=prepared.spec.certificate.issuer if caller.local else "",
     )
 
 
@@ -275,13 +289,15 @@ async def _carry_out(
 
     async def verify(result: ApplyResult, recorder: Recorder) -> Sequence[str]:
         recorder.put_back(_unproven_images(result))
+        run = Run(project, plan, result, recorder, caller.engine.providers)
+        await take_refused_back(run)
         missed = [*(o.address for o in result.failed), *result.skipped]
         failed = frozenset(a.name for a in missed if a.kind == prepared.spec.unit_kind)
         if prepared.spec.ingress in failed or not caller.local:
             return ()
         verdict = await _ask_routes(project, prepared, failed=failed)
         if verdict.certificate:
-            _take_certificate_back(project, prepared, result, recorder)
+            await take_certificate_back(run, prepared.spec.certificate)
         return verdict.problems
 
     return await carry_out(caller.engine, prepared, plan, on_outcome, caller.command, verify=verify)
@@ -311,20 +327,10 @@ async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[
 async def _ask_routes(project: Project, prepared: Prepared, *, failed: frozenset[str]) -> Verdict:
     """Ask every route from outside, but for services that are known to be down."""
     spec = replace(prepared.spec, routes=tuple(r for r in prepared.spec.routes if r.service not in failed))
+    if spec.resolver:
+        return await certs_by_ingress.ask_routes(project, spec, spec.resolver)
     fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
     return await await_routes(spec, project.certificates.root_path(spec.base_domain), fresh.serial if fresh else "")
-
-
-def _take_certificate_back(project: Project, prepared: Prepared, result: ApplyResult, recorder: Recorder) -> None:
-    """Name the former certificate again where the new one, put in force by this run, is not served."""
-    wanted = prepared.spec.certificate
-    landed = {o.address for o in result.outcomes if o.ok}
-    naming = [
-        c.address
-        for c in prepared.plan.pending
-        if c.address.kind == "file" and c.before and c.after and wanted.fullchain in str(c.after.payload)
-    ]
-    recorder.put_back([a for a in naming if a in landed and restore_previous(project.paths, a)])
 
 
 def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[str]) -> None:

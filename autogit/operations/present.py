@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
@@ -10,7 +11,9 @@ from pathlib import Path
 from autogit.core.explain import describe_setting
 from autogit.core.plan import CONFLICT
 from autogit.core.reconcile import Prepared
+from autogit.core.traefik_resolver import STORAGE
 from autogit.errors import AutogitError, Fault
+from autogit.model.cert_hooks import CERT_HOOK
 from autogit.model.dns import DNS_RECORD
 from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
 from autogit.model.resource import Value
@@ -61,6 +64,11 @@ def _detail(change: Change, plan: Plan) -> str:
         days = f", {wish['lifetime_days']} days" if "lifetime_days" in wish else ""
         names = _text(wish["names"])
         return f"{names} by {wish['issuer']} authority, {wish['key_type']}{days}"
+    if change.address.kind == STORAGE and any(f.name == "mode" and f.before for f in change.fields):
+        return "Traefik starts without its resolver while others can read it, and orders and renews nothing"
+    if change.address.kind == CERT_HOOK and change.after:
+        version = change.after.attributes["version"]
+        return f"{printable(shlex.join(change.after.payload.words))}, once v{version} is served"
     if change.address.kind == DNS_RECORD:
         return _record_detail(change)
     if change.address.kind == "file" and change.action is not Action.HOLD:

@@ -15,6 +15,7 @@ from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
 from autogit.core.spec import build_spec, check_supported, chosen_services
 from autogit.core.store import LockfileStore
+from autogit.core.traefik_resolver import resolver_secrets
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
 from autogit.model.host import HostFacts
@@ -31,6 +32,7 @@ from autogit.providers.host.secrets import Secrets
 from autogit.providers.programs import find_program
 from autogit.providers.registry import load_provider
 from autogit.providers.ssl.base import CertificateProvider
+from autogit.providers.ssl.hooks import CertHooks
 
 
 def project_paths(project_dir: Path | None = None, env_file: Path | None = None) -> ProjectPaths:
@@ -72,6 +74,7 @@ class Project:
     runtime: Runtime
     certificates: CertificateProvider
     secrets: Secrets
+    hooks: CertHooks
     files: Reconciler
     inputs: Mapping[str, str]
     ingress_address: str = ""
@@ -93,7 +96,7 @@ class Project:
             settings=self.settings,
             catalogue=self.catalogue,
             store=self.store,
-            providers=(self.secrets, self.certificates, self.files, self.runtime),
+            providers=(self.secrets, self.certificates, self.files, self.runtime, self.hooks),
             gather_facts=self.gather_facts_here,
             former_settings=self._former_settings,
             clock=self.context.clock,
@@ -116,7 +119,9 @@ class Project:
             self.paths.state,
             executables=find_programs(self.catalogue),
             certificates=self.certificates.facts(self.context.clock()),
-            secret_fingerprints=self.secrets.fingerprints(self.settings.service_secrets),
+            secret_fingerprints=self.secrets.fingerprints(
+                {**self.settings.service_secrets, **resolver_secrets(self.settings)}
+            ),
             ports=busy_ports(self.runtime.own_pids(), own_ports, self._asked_ports()),
         )
         return with_engine(facts, engine) if engine else facts
@@ -198,6 +203,7 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
         runtime=runtime,
         certificates=load_issuer(settings, context, dns),
         secrets=Secrets(context),
+        hooks=CertHooks(context),
         files=HostFiles(context),
         inputs=inputs,
         ingress_address=viewpoint.ingress_address,

@@ -21,7 +21,7 @@ from autogit.core.healing import (
     transitions,
 )
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare
+from autogit.core.reconcile import Engine, Prepared, as_it_runs, carry_out, find_obstacles, prepare
 from autogit.core.repairs import Repairs, find_repairs, without
 from autogit.errors import AutogitError
 from autogit.fastpath import sealed_resources
@@ -134,7 +134,7 @@ def _engine(project: Project) -> Engine:
 
     DNS is left to `autogit dns sync`: that its provider cannot be reached must not keep a service down.
     """
-    return replace(project.engine_here, former_settings=lambda _key, _value: project.settings)
+    return replace(as_it_runs(project.engine_here), former_settings=lambda _key, _value: project.settings)
 
 
 async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:

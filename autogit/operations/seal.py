@@ -115,6 +115,8 @@ def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
     paths, certificate = project.paths, prepared.spec.certificate
     yield from (paths.env_file, paths.lockfile, paths.secrets_store, project.secrets.store.identity_path())
     yield from (Path(certificate.fullchain), Path(certificate.key), project.certificates.root_path(certificate.name))
+    yield from (Path(prepared.spec.resolver.storage),) if prepared.spec.resolver else ()
+    yield from (project.hooks.record_file,) if certificate.hooks else ()
     yield from (paths.rendered / path for path in prepared.tree.files)
     yield from (Path(s.file) for service in prepared.spec.running for s in service.secrets if s.file)
     yield from (Path(file) for file in project.settings.secret_files)

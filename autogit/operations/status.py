@@ -20,6 +20,7 @@ from autogit.model.views import (
     StatusView,
 )
 from autogit.operations import present
+from autogit.operations.certs_by_ingress import serials_of
 from autogit.operations.project import Project
 from autogit.operations.reconcile import read_healths
 
@@ -139,7 +140,7 @@ def _verdict(service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None,
 
 def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, RouteCheck]) -> CertificateView | None:
     facts = prepared.facts.certificates.get(prepared.spec.base_domain)
-    if facts is None or not facts.version:
+    if facts is None or not facts.serial:
         return None
     served = sorted({c.probe.serial_hex for c in checks.values() if c.probe.serial_hex})
     left = datetime.fromisoformat(facts.not_after) - project.context.clock()
@@ -151,7 +152,7 @@ def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, Rout
         renew_at=facts.renew_at,
         serial=facts.serial,
         served_serial=", ".join(served),
-        matches=served == [facts.serial] if served else None,
+        matches=set(served) <= serials_of(project, facts) if served else None,
     )
 
 

@@ -165,3 +165,11 @@ def test_a_secret_is_a_file_and_the_file_carries_its_version(platform):
         "secrets"
     ]
     assert "canary" not in json.dumps(document)
+
+
+def test_with_a_public_authority_nobody_is_given_a_root_that_there_is_none_of(platform):
+    sign_in = "GRAFANA_GITLAB_SIGN_IN=true\nGRAFANA_GITLAB_CLIENT_ID=x\nGRAFANA_GITLAB_CLIENT_SECRET=y\n"
+    issuer = "CERT_ISSUER=letsencrypt\nCERT_CHALLENGE=http-01\nACME_EMAIL=a@example.org\nBASE_DOMAIN=example.org\n"
+    spec = platform(PLATFORMS["traefik-alloy"] + issuer + sign_in, "homelab")
+    assert not [m for s in spec.running for m in s.container.mounts if m.kind == "bind" and not m.source]
+    assert "tls-ca-file" not in render(spec).files["gitlab-runner/config.toml"].text

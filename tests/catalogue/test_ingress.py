@@ -758,6 +758,7 @@ def _on_this_machine(spec, stand_ins, version=(99, 0, 0)):
             ('"/tmp/', f'"{spec.paths.data}/{spec.ingress}/'),  # first: the others may lie below /tmp here
             ("/etc/autogit/certs", spec.paths.certs),
             ("/etc/autogit/traefik", spec.paths.rendered / "traefik"),
+            ("/etc/autogit/nginx", spec.paths.rendered / "nginx"),
             ("/run/autogit/htpasswd", spec.paths.passwords),
             ("user nginx;", "user daemon;"),
             ("resolver 127.0.0.11 ", f"resolver 127.0.0.1:{stand_ins.names} "),

@@ -342,9 +342,3 @@ class TestRender:
     def test_what_is_at_its_end_of_life_is_said(self, autogit, env):
         env("RUNTIME=docker\nSERVICES_ENABLED=loki\nLOG_COLLECTOR=promtail\n")
         assert "! promtail:" in autogit("render", "--out", "out").out
-
-    def test_an_ingress_that_up_cannot_carry_out_is_refused_with_the_way_to_its_files(self, autogit, env):
-        env("RUNTIME=docker\nINGRESS=nginx\n")
-        done = autogit("up")
-        assert done.code == 2
-        assert "autogit render --out DIR" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -14,6 +15,7 @@ import ssl
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dns.exception
@@ -23,9 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from autogit.operations import certs
+from autogit.operations.issuers import load_issuer
+from autogit.operations.project import open_project, project_paths
 from tests.integration.dns_lab import BindZone, project, written
 from tests.providers.dns.bind import bind_server
-from tests.providers.ssl.directory_shim import NEW_ORDER, directory_shim
+from tests.providers.ssl.directory_shim import NEW_ACCOUNT, NEW_ORDER, directory_shim
 from tests.providers.ssl.pebble import pebble_server
 
 LAN = "192.168.1.170"
@@ -51,9 +56,10 @@ class Authority:
         self.pebble.start()
         self.roots = list(dict.fromkeys([*self.roots, self.pebble.root().decode()]))
 
-    def restart(self, **config):
-        """Start it anew, with other lines in its configuration."""
+    def restart(self, *, environ=None, **config):
+        """Start it anew, with other lines in its configuration and other variables."""
         self.stop()
+        self.pebble._env.update(environ or {})
         file = self.pebble.folder / "pebble.json"
         told = json.loads(file.read_text())
         told["pebble"].update(config)
@@ -67,6 +73,10 @@ class Authority:
     def name(self):
         """What it is called in sentences."""
         return f"127.0.0.1:{self.shim.port}"
+
+    def accounts(self):
+        """How often an account was asked for."""
+        return len(self.shim.sent(NEW_ACCOUNT))
 
     def orders(self):
         """The payloads of all orders that were asked for."""
@@ -207,6 +217,13 @@ class Site:
             del known[name]
         file.write_text(json.dumps(known))
 
+    def make_due(self):
+        """Let the authority have wished for a renewal an hour ago, and not to be asked for a while."""
+        now, file = datetime.now(UTC), self.store / "renewal.json"
+        moments = {"window_start": -2, "pick_at": -1, "window_end": 1, "ask_at": 6}
+        told = {name: f"{now + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for name, hours in moments.items()}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **told}))
+
     @contextlib.contextmanager
     def as_before(self):
         """Take back what the body put in force, as if its command was killed once the new version was in the store."""
@@ -270,6 +287,18 @@ def handshake(port, host, roots):
         context.wrap_socket(raw, server_hostname=host) as link,
     ):
         return x509.load_der_x509_certificate(link.getpeercert(binary_form=True))
+
+
+def renewed_at(home, clock, *, force=False):
+    """What `certs renew` does, in this process, which has another clock."""
+    return asyncio.run(certs.renew(project_at(home, clock), force=force))
+
+
+def project_at(home, clock):
+    """The project as a command opens it, but for its clock."""
+    found = open_project(project_paths(home.root))
+    context = replace(found.context, clock=clock)
+    return replace(found, context=context, certificates=load_issuer(found.settings, context, found.dns))
 
 
 def make_chain(domain, start, end):

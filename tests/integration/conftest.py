@@ -73,7 +73,7 @@ class Installation:
 
     @property
     def https_port(self):
-        return self.lockfile["ports"]["traefik/https"]
+        return next(port for name, port in self.lockfile["ports"].items() if name in ("traefik/https", "nginx/https"))
 
     @property
     def root_certificate(self):

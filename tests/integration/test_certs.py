@@ -5,17 +5,22 @@ A short seeded sample of kills runs in `make test`; `make soak` runs the long fo
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import random
 import shutil
 import stat
+import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from autogit.errors import AutogitError
+from autogit.operations import certs_view
 from tests.integration.certs_lab import (
     BLOCKED,
     Watch,
@@ -23,13 +28,15 @@ from tests.integration.certs_lab import (
     kill_before_it_is_recorded,
     laboratory,
     mounted,
+    project_at,
+    renewed_at,
     survives_kills,
     wait_until,
 )
 from tests.integration.conftest import free_ports
 from tests.integration.dns_lab import BindZone, has_platform, written
 from tests.providers.dns.bind import TsigKey
-from tests.providers.ssl.directory_shim import RENEWAL_INFO, problem
+from tests.providers.ssl.directory_shim import CHALLENGE, NEW_ORDER, RENEWAL_INFO, problem
 
 pytestmark = pytest.mark.integration
 
@@ -297,12 +304,12 @@ def recovers(site):
 
 
 def test_a_failed_renewal_is_told_paused_and_tried_at_once_where_that_is_asked_for(struck):
-    struck.put(days_ago=80, days_left=10)
+    struck.make_due()
     struck.authority.stop()
     fails(struck, struck.authority.name, "what is being served goes on being served", words=("certs", "renew"))
     beat = json.loads((struck.home.root / ".autogit" / "heartbeats" / "certs-renew.json").read_text())
     assert beat["result"] == "failed"
-    assert struck.authority.name in struck.status(expect=1)["failure"]
+    assert struck.authority.name in struck.status()["failure"]
     struck.authority.start()
     fails(struck, "the next is at 20", words=("certs", "renew"), expect=None)
     recovers(struck)
@@ -310,7 +317,115 @@ def test_a_failed_renewal_is_told_paused_and_tried_at_once_where_that_is_asked_f
 
 
 def test_an_authority_that_forgot_the_account_gets_a_new_one(struck):
+    asked = struck.authority.accounts()
     struck.authority.restart()
+    recovers(struck)
+    assert struck.authority.accounts() == asked + 1
+
+
+@pytest.fixture
+def here(struck, monkeypatch):
+    """The same site, whose `certs renew` runs in this process, too."""
+    monkeypatch.setenv("PATH", struck.home.environ["PATH"])
+    return struck
+
+
+def fails_at(site, clock, sentence, **told):
+    """A renewal by another clock that cannot be: it says why, and what was served is still served."""
+    former, version = site.serving(), site.versions()[-1]
+    with pytest.raises(AutogitError) as caught:
+        renewed_at(site.home, clock, **told)
+    said = "; ".join([caught.value.message, *(str(fault) for fault in caught.value.faults)])
+    assert sentence in said
+    assert site.serving() == former
+    assert site.versions()[-1] == version
+    assert site.challenges() == []
+    return caught.value.hint
+
+
+def test_a_clock_that_is_two_hours_slow_stops_a_renewal_only(here):
+    def slow():
+        return datetime.now(UTC) - timedelta(hours=2)
+
+    fails_at(here, slow, "it is valid from", force=True)
+    (told,) = asyncio.run(certs_view.status(project_at(here.home, slow))).certificates
+    assert told.level == "warning"
+    assert "is this host's clock right?" in told.sentence
+    assert "nothing to do" in here.certs("renew").stdout, "nothing was due"
+    recovers(here)
+
+
+def test_what_a_clock_that_was_two_hours_fast_has_left_keeps_no_renewal_waiting(here):
+    def fast():
+        return datetime.now(UTC) + timedelta(hours=2)
+
+    renewed_at(here.home, fast, force=True)
+    here.is_well()
+    here.make_due()
+    here.authority.shim.when(NEW_ORDER, problem(403, "rejectedIdentifier", "not today"))
+    fails_at(here, fast, "not today")
+    version = here.versions()[-1]
+    here.certs("renew")
+    assert here.versions()[-1] == version + 1, "no pause of the future holds"
+    here.is_well()
+
+
+def night_of_change():
+    """The next moment at which clocks in Spain are about to be changed."""
+    day = datetime.now(UTC) + timedelta(days=1)
+    while not (day.month in (3, 10) and day.weekday() == 6 and (day + timedelta(days=7)).month != day.month):
+        day += timedelta(days=1)
+    return day.replace(hour=0, minute=59, second=30, microsecond=0)
+
+
+def test_a_limit_that_is_told_as_a_date_holds_to_the_second_in_a_night_when_the_clocks_change(here, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Madrid")
+    time.tzset()
+    try:
+        night = night_of_change()
+        until = format_datetime(night + timedelta(seconds=100), usegmt=True)
+        here.authority.shim.when(NEW_ORDER, problem(429, "rateLimited", "too many", Retry_After=until))
+        fails_at(here, lambda: night, "too many", force=True)
+        orders = len(here.authority.orders())
+        minute = f"the next is at {night:%Y-%m-%d} 01:02 UTC"
+        hint = fails_at(here, lambda: night + timedelta(seconds=99), minute, force=True)
+        assert "--force does not shorten it" in hint
+        assert len(here.authority.orders()) == orders, "the authority said when"
+        renewed_at(here.home, lambda: night + timedelta(seconds=101), force=True)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert len(here.authority.orders()) == orders + 1
+    here.is_well()
+
+
+def test_an_authority_that_refuses_every_second_nonce_is_asked_again_and_old_proofs_count(struck):
+    def writes():
+        before = struck.zone.server.serial(struck.zone.name)
+        recovers(struck)
+        return struck.zone.server.serial(struck.zone.name) - before
+
+    struck.authority.restart(environ={"PEBBLE_WFE_NONCEREJECT": "50", "PEBBLE_AUTHZREUSE": "100"})
+    try:
+        assert writes() > 0
+        assert writes() == 0, "what is proven is not proven again"
+    finally:
+        struck.authority.restart(environ={"PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"})
+    assert writes() > 0
+
+
+@pytest.mark.soak
+def test_a_name_server_that_stops_in_the_middle_of_an_order_keeps_a_proof_until_the_next_run(struck):
+    def stopped(_request, forward):
+        struck.zone.server.stop()
+        return forward()
+
+    struck.authority.shim.when(CHALLENGE, stopped)
+    fails(struck, "could not validate")
+    struck.zone.server.start()
+    assert len(struck.challenges()) == 2, "nobody could take them away"
+    assert "nothing to do" in struck.certs("renew").stdout
+    assert struck.challenges() == []
     recovers(struck)
 
 
@@ -339,8 +454,10 @@ def test_a_wrong_secret_of_the_zone_stops_a_renewal_only(struck):
     file = struck.home.root.parent / "keys" / f"{struck.zone.name}.secret"
     right, wrong = file.read_text(), TsigKey().secret
     file.write_text(wrong)
-    said = fails(struck, "rfc2136: ", f"another secret for the key {struck.zone.server.key.name}")
-    file.write_text(right)
+    try:
+        said = fails(struck, "rfc2136: ", f"another secret for the key {struck.zone.server.key.name}")
+    finally:
+        file.write_text(right)
     assert wrong not in said
     recovers(struck)
     assert struck.secrets_shown(wrong) == []
@@ -349,7 +466,8 @@ def test_a_wrong_secret_of_the_zone_stops_a_renewal_only(struck):
 def test_a_domain_that_the_authority_refuses_is_said_in_its_words(struck):
     struck.authority.restart(domainBlocklist=[struck.zone.name])
     try:
-        fails(struck, struck.authority.name, struck.zone.name, "public ones issue for public domains only")
+        said = fails(struck, struck.authority.name, struck.zone.name, "public ones issue for public domains only")
+        assert "hint: mend the name, or take another issuer" in said
     finally:
         struck.authority.restart(domainBlocklist=[BLOCKED])
     recovers(struck)
@@ -407,11 +525,23 @@ def test_a_store_that_takes_nothing_stops_a_renewal_only(site, kilobytes):
     recovers(site)
 
 
+def test_where_nothing_can_be_remembered_nothing_is_asked_for_and_nothing_published(site):
+    orders, serial = len(site.authority.orders()), site.zone.server.serial(site.zone.name)
+    with mounted(site.certs_folder, 0) as may:
+        if not may:
+            pytest.skip("nothing can be mounted here")
+        fails(site, "cannot write ", str(site.certs_folder), expect=None)
+    assert (len(site.authority.orders()), site.zone.server.serial(site.zone.name)) == (orders, serial)
+    recovers(site)
+
+
 def test_a_renewal_that_was_killed_twice_does_not_take_its_own_file_for_somebody_elses(site):
     kill_before_it_is_recorded(site)
     site.certs("renew")
     kill_at_work(site, "asking", 0)
+    version = site.versions()[-1]
     site.certs("renew", "--force")
+    assert site.versions()[-1] > version
     site.is_settled()
 
 

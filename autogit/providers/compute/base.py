@@ -14,6 +14,9 @@ from autogit.providers.base import ProviderContext, Reconciler
 Restore = Callable[[Address], bool]
 """Puts a rendered file's former bytes back; tells whether there were any. Called in a thread."""
 
+REFUSED = "cannot read its new files and goes on with the former ones"
+REFUSED_HINT = "autogit plan shows what is new in them; what is below overrides/ may be wrong"
+
 
 def keep_files(_address: Address) -> bool:
     """Restore nothing."""

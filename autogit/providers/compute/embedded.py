@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,12 +19,13 @@ from autogit.model.resource import Address, Resource, Value
 from autogit.model.spec import ProcessPayload
 from autogit.providers.base import HealthStatus, ProviderContext, Scope
 from autogit.providers.compute import logtail
-from autogit.providers.compute.base import Restore, Runtime, keep_files
+from autogit.providers.compute.base import REFUSED, REFUSED_HINT, Restore, Runtime, keep_files
 from autogit.providers.compute.program_conf import ProgramRecord
 from autogit.providers.compute.readiness import observe_state, wait_until_ready
 from autogit.providers.compute.supervisor import ProcessInfo, Supervisor
 
 _FAILURE_LINES = 20
+_CHECK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class EmbeddedRuntime(Runtime):
         payload = change.after.payload
         record = self._record(change.after, payload)
         if change.action is Action.UPDATE:
-            return await self._update(change, record)
+            return await self._update(change, record, payload)
         return await self._install(change.address, record, payload)
 
     def _record(self, wish: Resource, payload: ProcessPayload) -> ProgramRecord:
@@ -135,13 +138,19 @@ class EmbeddedRuntime(Runtime):
         await asyncio.to_thread(self._supervisor.forget_service, service)
         return _Done("stopped and removed; data and logs stay")
 
-    async def _update(self, change: Change, record: ProgramRecord) -> _Done:
+    async def _update(self, change: Change, record: ProgramRecord, payload: ProcessPayload) -> _Done:
         """Tell the running process to reload, or restart the one that is down or does not answer."""
+        offset = logtail.size(self.log_path(record.program.service))
         if any(field.name == "state" for field in change.fields):
-            offset = logtail.size(self.log_path(record.program.service))
+            await self._stop_rivals(payload)
             why = await self._run(record)
             return _Done("restarted", self._failure(record, why, offset) if why else None)
-        offset = logtail.size(self.log_path(record.program.service))
+        # What runs is what is told and asked, with its own ports: another program may be wished for already.
+        running = await asyncio.to_thread(self._supervisor.record, record.name)
+        record = replace(running, reload=record.reload) if running else record
+        if refused := await asyncio.to_thread(self._refused, record, payload.reload_check):
+            sentence = f"{record.program.service} {REFUSED}"
+            return _Done(error=NotReadyError(sentence, hint=REFUSED_HINT, context=refused))
         if record.program.reload_signal:
             await asyncio.to_thread(self._supervisor.signal, record.name, record.program.reload_signal)
         why = await wait_until_ready(self._supervisor, record, partial(self.context.progress, change.address))
@@ -150,9 +159,34 @@ class EmbeddedRuntime(Runtime):
         await asyncio.to_thread(self._supervisor.rewrite, record)
         return _Done("reloaded")
 
+    def _refused(self, record: ProgramRecord, check: Sequence[str]) -> Sequence[str]:
+        """Return what the program has against its files; a program that cannot be asked has nothing against them."""
+        if not check:
+            return ()
+        program = record.program
+        try:
+            asked = subprocess.run(
+                [program.executable, *program.arguments, *check],
+                cwd=record.directory,
+                env={**os.environ, **program.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=_CHECK_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ()
+        said = asked.stdout.splitlines()[-_FAILURE_LINES:]
+        return (said or [f"exit code {asked.returncode}"]) if asked.returncode else ()
+
     async def _install(self, address: Address, record: ProgramRecord, payload: ProcessPayload) -> _Done:
         known = await asyncio.to_thread(self._supervisor.versions, address.name)
-        former = next((info.name for info in known if info.name != record.name), None)
+        rivals = await self._stop_rivals(payload)
+        others = sorted((*known, *rivals), key=lambda info: info.pid == 0)
+        former = next((info.name for info in others if info.name != record.name), None)
         for info in known:
             await asyncio.to_thread(self._supervisor.stop, info.name)
         offset = logtail.size(self.log_path(address.name))
@@ -163,6 +197,13 @@ class EmbeddedRuntime(Runtime):
             if info.name != record.name:
                 await asyncio.to_thread(self._supervisor.remove, info.name)
         return _Done("ready")
+
+    async def _stop_rivals(self, payload: ProcessPayload) -> Sequence[ProcessInfo]:
+        """Free the ports that others hold whose place a service takes; they stay registered. Return them."""
+        found = [i for name in payload.instead_of for i in await asyncio.to_thread(self._supervisor.versions, name)]
+        for info in found:
+            await asyncio.to_thread(self._supervisor.stop, info.name)
+        return found
 
     async def _run_or_explain(self, record: ProgramRecord) -> str:
         try:
@@ -184,12 +225,15 @@ class EmbeddedRuntime(Runtime):
         await asyncio.to_thread(self._supervisor.remove, record.name)
         if former is None:
             return _Done(error=failure)
-        restored = tuple([a for a in payload.config_files if await asyncio.to_thread(self.restore, a)])
+        own = former.rpartition(".")[0] == record.program.service
+        files = payload.config_files if own else ()
+        restored = tuple([a for a in files if await asyncio.to_thread(self.restore, a)])
         await asyncio.to_thread(self._supervisor.start, former)
         old = await asyncio.to_thread(self._supervisor.record, former)
         progress = partial(self.context.progress, Address("process", record.program.service))
         why = await wait_until_ready(self._supervisor, old, progress) if old else "has lost its record"
-        ending = "the former one is serving again" if not why else f"the former one {why} either"
+        name = "the former one" if own else former.rpartition(".")[0]
+        ending = f"{name} {why} either" if why else f"{name} is serving again"
         error = NotReadyError(f"{failure.message}; {ending}", hint=failure.hint, context=failure.context)
         return _Done(error=error, restored=restored)
 

@@ -1,5 +1,7 @@
 """Runs one supervised program: ties its life to supervisord's, slows a crash loop down, then becomes the program.
 
+What a former run of it that was killed has left is ended first.
+
 A plain script (`python -I -S launch.py RECORD`) that imports nothing of AutoGit. RECORD is the program's JSON record:
 argv, environment and directory come from there, because supervisord's own quoting cannot hold every value.
 """
@@ -15,13 +17,17 @@ import time
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SHORT_LIFE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
+_ORPHAN_SECONDS = 2.0
+_POLL_SECONDS = 0.05
 
 
 def main(record_path: str) -> None:
     """Become the program of `record_path`; returns never, exits 127 where the program cannot be started."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _tie_to_supervisor(os.path.join(os.path.dirname(record_path), os.pardir, "supervisord.pid"))  # noqa: PTH118, PTH120
-    time.sleep(_note_start(record_path.removesuffix(".json") + ".starts"))
+    notes = record_path.removesuffix(".json") + ".starts"
+    _end_orphans(notes)
+    time.sleep(_note_start(notes))
     with open(record_path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib doubles this script's start-up
         record = json.load(file)
     argv = [record["executable"], *record["arguments"]]
@@ -48,6 +54,41 @@ def _tie_to_supervisor(pid_file: str) -> None:
         pass  # run by hand: the parent seen before prctl must still be the parent
     if os.getppid() != parent:
         sys.exit("autogit: the supervisor is gone")
+
+
+def _end_orphans(path: str) -> None:
+    """End what a program that was killed left of its process group: nginx' workers go on without it, on its ports."""
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123
+            former = int(file.read().split()[0])
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+    except (OSError, ValueError, IndexError):
+        return  # the first start, or a system that does not tell
+    if former <= 1 or former in pids:
+        return  # no program's group; or it lives, or its number is another's now
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while orphans := [pid for pid in pids if _is_of(pid, former)]:
+        stubborn = time.monotonic() > deadline
+        for pid in orphans:
+            _signal(pid, signal.SIGKILL if stubborn else signal.SIGTERM)
+        if stubborn:
+            break
+        time.sleep(_POLL_SECONDS)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return  # it has ended
+
+
+def _is_of(pid: int, group: int) -> bool:
+    """Tell whether a process is of a group of this very supervisor's session."""
+    try:
+        return os.getpgid(pid) == group and os.getsid(pid) == os.getsid(0)
+    except OSError:
+        return False
 
 
 def _note_start(path: str) -> float:

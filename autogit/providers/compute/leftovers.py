@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 _SAME_START_SECONDS = 5.0
 _KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.05
+_LEAST_PID = 2
 
 
 def noted_pid(path: Path) -> int:
@@ -99,11 +101,25 @@ def _still_running(notes: Iterable[Path]) -> Iterator[psutil.Process]:
 
     for path in notes:
         pid, created, _, _ = _note(path)
+        if pid < _LEAST_PID:  # no note; 0 and below are groups to the kernel, 1 is the machine's own
+            continue
         try:
             process = psutil.Process(int(pid))
-            if pid and is_alive(process.pid) and abs(process.create_time() - created) < _SAME_START_SECONDS:
+            if is_alive(process.pid) and abs(process.create_time() - created) < _SAME_START_SECONDS:
                 yield process
         except psutil.NoSuchProcess:
+            yield from _orphans(int(pid), created)
+
+
+def _orphans(group: int, created: float) -> Iterator[psutil.Process]:
+    """Yield what a program that was killed left of its process group (nginx: workers that go on, on its ports)."""
+    import psutil  # noqa: PLC0415 - heavy
+
+    for pid in psutil.pids():
+        try:
+            if os.getpgid(pid) == group and psutil.Process(pid).create_time() > created - _SAME_START_SECONDS:
+                yield psutil.Process(pid)
+        except (OSError, psutil.NoSuchProcess):
             continue
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import stat
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ class HostFiles(Reconciler):
         # Written outside the rendered tree: a program that watches a folder must see whole files only.
         # Its folders can be entered by others: containers are given them, the state folder around keeps others out.
         self.context.paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_open(self.context.paths.acme_challenges)
         data, aside = str(change.after.payload).encode(), self.context.paths.state / "tmp"
         write_atomic(path, data, mode, temporary_dir=aside, folder_mode=0o755)
         return dict(change.after.attributes)
@@ -97,6 +99,17 @@ class HostFiles(Reconciler):
             raise StorageFullError(f"cannot remove {path}: {exc.strerror}", hint="mend its permissions") from exc
 
 
+def _make_open(folder: Path) -> None:
+    """Make a folder that a container is given: an engine refuses one that is not there."""
+    if folder.is_dir():
+        return
+    try:
+        folder.mkdir(exist_ok=True)  # files are written at once: another one may have been quicker
+        folder.chmod(0o755)
+    except OSError as exc:
+        raise StorageFullError(f"cannot make {folder}: {exc.strerror}", hint="mend its permissions") from exc
+
+
 def file_path(paths: ProjectPaths, address: Address) -> Path:
     """Return where a file lies. Raises RejectedError for a name that leaves the rendered tree."""
     parts = Path(address.name).parts
@@ -112,6 +125,11 @@ def restore_previous(paths: ProjectPaths, address: Address) -> bool:
         return False
     write_atomic(file_path(paths, address), kept.read_bytes(), 0o644, temporary_dir=paths.state / "tmp")
     return True
+
+
+def forget_previous(paths: ProjectPaths) -> None:
+    """Forget the former bytes of all files: what runs was proven with the present ones. Raises nothing."""
+    shutil.rmtree(paths.previous, ignore_errors=True)
 
 
 def _kept_path(paths: ProjectPaths, address: Address) -> Path:

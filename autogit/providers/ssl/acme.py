@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -53,6 +53,9 @@ from autogit.providers.ssl.store import ACCOUNTS, CertificateStore, Pair, Stored
 STAGING = "letsencrypt-staging"
 _LAST_SHARE = 6
 """Of a certificate's life the last sixth is when `up` does not wait for `certs renew` any more."""
+_ALMOST_A_MINUTE = timedelta(seconds=59)
+_AT_ONCE = "autogit certs renew --force tries at once"
+_LIMITED = "wait until then: the authority has set that limit, and --force does not shorten it"
 _CURVES: Mapping[int, KeyType] = {256: "P-256", 384: "P-384"}
 
 
@@ -101,6 +104,7 @@ class AcmeSettings:
     """Whom certificates are asked of and how names are proven; `seed` is what this host's jitter is made of.
 
     `staging` is the authority's twin for rehearsals, where it has one: its certificates are looked at and thrown away.
+    `state_file`, beside the versions, is where it is remembered how this authority answered.
     `look_first` looks at what the authority will look at, before it is asked; `clean_up` takes away what a killed run
     has published.
     """
@@ -115,6 +119,7 @@ class AcmeSettings:
     key_type: KeyType = "P-256"
     profile: str = ""
     seed: str = ""
+    state_file: str = "renewal.json"
 
 
 class AcmeIssuer(CertificateProvider):
@@ -139,6 +144,10 @@ class AcmeIssuer(CertificateProvider):
         """The authority's name."""
         return self.settings.server.name
 
+    def signer(self, stored: Stored) -> AcmeIssuer | None:
+        """Return who asks the authority that signed a version, None where that is none that is asked now."""
+        return self if stored.issuer == self.issuer else None
+
     def root_path(self, base_domain: str) -> Path:
         """Return the file of the certificate that signed the newest one: what is served must be signed by it."""
         versions = self.store.versions(base_domain)
@@ -155,7 +164,7 @@ class AcmeIssuer(CertificateProvider):
             return CertificateFacts(version=stored.version, due=f"damaged: {stored.damage}")
         life, state = life_of(leaf), self.state(name)
         due = self.settings.renewal.due_at(life, state, self._seed(name))
-        former = str(stored.meta.get("issuer") or "local")
+        former = stored.issuer
         moved = f"issuer {former} -> {self.issuer}" if former != self.issuer else ""
         return CertificateFacts(
             version=stored.version,
@@ -166,6 +175,7 @@ class AcmeIssuer(CertificateProvider):
             serial=f"{leaf.serial_number:x}",
             key_type=key_type_of(leaf),
             can_wait=not moved and life.not_after - now > (life.not_after - life.not_before) / _LAST_SHARE,
+            issuer=former,
         )
 
     async def observe(self, scope: Scope) -> Sequence[Resource]:
@@ -182,7 +192,7 @@ class AcmeIssuer(CertificateProvider):
     def _attributes(self, stored: Stored) -> dict[str, Value]:
         leaf = stored.chain[0]
         return {
-            "issuer": str(stored.meta.get("issuer") or "local"),
+            "issuer": stored.issuer,
             "names": dns_names(leaf),
             "key_type": key_type_of(leaf),
             "serial": f"{leaf.serial_number:x}",
@@ -196,7 +206,7 @@ class AcmeIssuer(CertificateProvider):
             stored = self.store.newest(change.address.name)
             if change.after is None or stored is None or stored.leaf is None or self.issuer != STAGING:
                 continue
-            former = str(stored.meta.get("issuer") or "local")
+            former = stored.issuer
             if former not in ("local", STAGING) and stored.leaf.not_valid_after_utc > self.context.clock():
                 sentence = f"that of {former} is served and trusted; one of {STAGING} is trusted by nobody"
                 found.append(Fault(str(change.address), "", f"{sentence}: it does not take its place"))
@@ -206,26 +216,25 @@ class AcmeIssuer(CertificateProvider):
         """Have each certificate issued into its new version's folder; a delete leaves the files where they are."""
         for change in changes:
             try:
-                attributes = await self._carry_out(change)
+                yield await self._carry_out(change)
             except AutogitError as exc:
                 yield Outcome(change.address, change.action, ok=False, error=exc)
-            else:
-                yield Outcome(change.address, change.action, ok=True, attributes=attributes)
 
-    async def _carry_out(self, change: Change) -> dict[str, Value]:
+    async def _carry_out(self, change: Change) -> Outcome:
         if change.action is Action.DELETE or change.after is None:
-            return {}
+            return Outcome(change.address, change.action, ok=True)
         wish: CertificateSpec = change.after.payload
-        stored = self.store.read(wish.name, wish.version)
-        if stored.leaf is None or stored.damage or stored.meta.get("issuer") != self.issuer:
-            await self._issue(change, wish)
+        stored, told = self.store.read(wish.name, wish.version), ""
+        if stored.leaf is None or stored.damage or stored.issuer not in self.issuers:
+            told = await self.issue(change, wish)
             stored = self.store.read(wish.name, wish.version)
         if stored.leaf is None or stored.damage:
             raise CertificateError(f"{self.issuer}: the new certificate of {wish.name} cannot be used: {stored.damage}")
-        await asyncio.to_thread(self.store.tidy, wish.name, wish.version)
-        return {**change.after.attributes, **self._attributes(stored)}
+        await asyncio.to_thread(self.put_live, wish.name, wish.version)
+        attributes = {**change.after.attributes, **self._attributes(stored)}
+        return Outcome(change.address, change.action, ok=True, detail=told, attributes=attributes)
 
-    async def _issue(self, change: Change, wish: CertificateSpec) -> None:
+    async def issue(self, change: Change, wish: CertificateSpec) -> str:
         """Order it, unless a former try asks for a pause; remember how that ended."""
         now, former = self.context.clock(), self.store.newest(wish.name)
         asked_of = self.settings.renewal.asked_of
@@ -244,6 +253,7 @@ class AcmeIssuer(CertificateProvider):
             raise
         await asyncio.to_thread(self._store, wish, issued, now)
         self.keep(wish.name, self.settings.renewal.after_success(state, now))
+        return ""
 
     async def _rehearsed(
         self, change: Change, wish: CertificateSpec, request: CertificateRequest, state: RenewalState
@@ -266,10 +276,11 @@ class AcmeIssuer(CertificateProvider):
     async def _ordered(self, server: AcmeServer, wish: CertificateSpec, request: CertificateRequest) -> Issued:
         """Order within the budget; what is asked for is written down before it is asked for."""
         policy, now = self.settings.budget, self.context.clock()
-        asked = BudgetRequest(server, wish.names, (wish.name,), replaces=bool(request.replaces))
+        client, replaces = self._client_of(server), bool(request.replaces)
+        new_account = client.stored_account()[0] is None
+        asked = BudgetRequest(server, wish.names, (wish.name,), replaces=replaces, new_account=new_account)
         budget = self._budget()
         policy.check_budget(budget, asked, now)
-        client = self._client_of(server)
         await self.settings.look_first(client, wish.names)
         ordered = policy.spent(budget, asked, "order", now)
         self._keep_budget(policy.spent(ordered, asked, "certificate", now))
@@ -278,6 +289,9 @@ class AcmeIssuer(CertificateProvider):
         except NotValidatedError:
             self._keep_budget(policy.spent(ordered, asked, "failure", now))
             raise
+        finally:
+            if new_account and client.stored_account()[0] is not None:
+                self._keep_budget(policy.spent(self._budget(), asked, "account", now))
 
     def _budget(self) -> Budget:
         try:
@@ -297,10 +311,11 @@ class AcmeIssuer(CertificateProvider):
             return
         until = self.settings.renewal.paused_until(life_of(former.leaf), state, now)
         if until is not None:
+            limited = state.failure_kind == "rate-limited"
             raise RejectedError(
                 f"{self.issuer}: the last try for {name} failed ({state.failure}), the next is at "
-                f"{until.strftime('%Y-%m-%d %H:%M')} UTC",
-                hint="autogit certs renew --force tries at once; the present certificate stays",
+                f"{until + _ALMOST_A_MINUTE:%Y-%m-%d %H:%M} UTC",
+                hint=f"{_LIMITED if limited else _AT_ONCE}; the present certificate stays",
             )
 
     def _replaced(self, former: Stored | None, wish: CertificateSpec) -> bytes:
@@ -335,7 +350,7 @@ class AcmeIssuer(CertificateProvider):
         write_atomic(self._state_file(name), json.dumps(state_to_json(state), indent=1).encode(), 0o600)
 
     def _state_file(self, name: str) -> Path:
-        return self.store.certs / name / "renewal.json"
+        return self.store.certs / name / self.settings.state_file
 
     def _seed(self, name: str) -> str:
         return f"{self.settings.seed} {name}"

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from autogit.errors import ProviderAuthError, ProviderError, RejectedError, UnsupportedError
 from autogit.model.acme import AcmeServer, CertificateRequest, Issued, RenewalInfo
 from autogit.providers.base import utc_now
-from autogit.providers.ssl.acme_account import Account, account_folder
+from autogit.providers.ssl.acme_account import Account, Registration, account_folder
 from autogit.providers.ssl.acme_certificate import (
     certificate_id,
     checked_certificate,
@@ -135,6 +135,11 @@ class AcmeClient:
         async with self._wire() as wire:
             account = self._account(wire)
             await asyncio.to_thread(account.deactivate)
+
+    def stored_account(self) -> tuple[Registration | None, Path]:
+        """Return what is on disk of the account, None without one, and where its key lies or would lie; asks nobody."""
+        account = self._account(Wire(self.server, self._now))
+        return account.stored(), account.key_file
 
     async def terms_url(self) -> str:
         """Return where the terms of service are that an account agrees to, "" where there are none."""

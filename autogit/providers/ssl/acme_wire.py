@@ -29,6 +29,7 @@ NONCE_TRIES = 20
 _LARGEST_BYTES = 4 * 1024 * 1024
 _PIECE_BYTES = 65536
 _NEEDED = ("newNonce", "newAccount", "newOrder", "revokeCert")
+_ITSELF = "it"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LINK = re.compile(r'<([^>]*)>[^,<]*;\s*rel="?([^",;]+)"?')
 
@@ -186,17 +187,19 @@ class Wire:
             raise self._untrusted(exc) from exc
         except requests.exceptions.Timeout as exc:
             raise unavailable(
-                self.server.name, f"{_host(url)} did not answer within {self.server.timeout_seconds:g} s"
+                self.server.name, f"{self._whom(url)} did not answer within {self.server.timeout_seconds:g} s"
             ) from exc
         except OSError as exc:  # that of requests is one
-            raise unavailable(self.server.name, f"{_host(url)} cannot be reached ({_cause(exc)})") from exc
+            raise unavailable(self.server.name, f"{self._whom(url)} cannot be reached ({_cause(exc)})") from exc
 
     def _body_of(self, response: requests.Response) -> bytes:
         body = bytearray()
         for piece in response.iter_content(_PIECE_BYTES):
             body += piece
             if len(body) > _LARGEST_BYTES:
-                raise unavailable(self.server.name, f"{_host(response.url)} sends more than an ACME server ever has to")
+                raise unavailable(
+                    self.server.name, f"{self._whom(response.url)} sends more than an ACME server ever has to"
+                )
         return bytes(body)
 
     def _opened(self) -> requests.Session:
@@ -242,10 +245,16 @@ class Wire:
             hint="set CERT_ISSUER to the directory URL that the authority's documentation names",
         )
 
+    def _whom(self, url: str) -> str:
+        """Return the host of a URL; a server that is called by its host has said that already."""
+        host = urlsplit(url).netloc.rpartition("@")[2] or url
+        return _ITSELF if host == self.server.name else host
+
     def _untrusted(self, exc: Exception) -> ProviderError:
-        name, file = self.server.name, self.server.ca_file
+        name, file, whom = self.server.name, self.server.ca_file, self._whom(self.server.directory_url)
+        whose = "its TLS certificate" if whom == _ITSELF else f"the TLS certificate of {whom}"
         return ProviderError(
-            f"{name}: the TLS certificate of {_host(self.server.directory_url)} cannot be trusted ({_cause(exc)})",
+            f"{name}: {whose} cannot be trusted ({_cause(exc)})",
             hint=f"ACME_CA_FILE ({file}) must hold the authority that signed it"
             if file
             else "an authority of your own needs ACME_CA_FILE; for a public one, look at this machine's clock",
@@ -259,10 +268,6 @@ def check_ca_file(server: AcmeServer) -> None:
             f"{server.name}: there is no file {server.ca_file}, which its TLS certificate is checked with",
             hint="mend ACME_CA_FILE, or leave it empty for the authorities that this system trusts",
         )
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2] or url
 
 
 def _cause(exc: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from autogit.model.host import CertificateFacts
 from autogit.providers.base import Reconciler
+from autogit.providers.ssl.store import CertificateStore, named_versions
 
 
 class CertificateProvider(Reconciler):
@@ -25,9 +26,18 @@ class CertificateProvider(Reconciler):
         """What the authority is called in plans."""
         return self.provider_name
 
+    @property
+    def issuers(self) -> frozenset[str]:
+        """The names of all authorities whose certificates may be in force."""
+        return frozenset({self.issuer})
+
     @abstractmethod
     def facts(self, now: datetime) -> Mapping[str, CertificateFacts]:
         """Return the newest version of each certificate in the store, by name; reads only."""
+
+    def put_live(self, name: str, version: int) -> None:
+        """Point `live` at a version, and remove old ones but for those that the ingress is told to serve."""
+        CertificateStore(self.context.paths.certs).tidy(name, version, named_versions(self.context.paths, name))
 
     @abstractmethod
     def root_path(self, base_domain: str) -> Path:

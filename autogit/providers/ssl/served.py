@@ -11,12 +11,13 @@ from cryptography import x509
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What came over the wire: the leaf's serial (hex), when it ends (RFC 3339, UTC), who signed it; or why nothing."""
+    """What came over the wire: the leaf's serial (hex), when it begins and ends (UTC), who signed it; or why none."""
 
     serial: str = ""
     not_after: str = ""
     issuer: str = ""
     error: str = ""
+    not_before: str = ""
 
 
 def served_certificate(address: str, port: int, server_name: str, timeout_seconds: float = 3.0) -> Served:
@@ -37,4 +38,5 @@ def served_certificate(address: str, port: int, server_name: str, timeout_second
         serial=f"{leaf.serial_number:x}",
         not_after=leaf.not_valid_after_utc.isoformat(),
         issuer=leaf.issuer.rfc4514_string(),
+        not_before=leaf.not_valid_before_utc.isoformat(),
     )

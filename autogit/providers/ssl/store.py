@@ -6,7 +6,8 @@ import json
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from cryptography import x509
 
 from autogit.errors import StorageFullError
+from autogit.model.project import ProjectPaths
+from autogit.model.settings import LOCAL_ISSUER
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.ssl.authority import matches_key
 
@@ -33,6 +36,11 @@ class Stored:
     chain: tuple[x509.Certificate, ...] = ()
     damage: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def issuer(self) -> str:
+        """Who signed it, as plans call the authority."""
+        return str(self.meta.get("issuer") or LOCAL_ISSUER)
 
     @property
     def leaf(self) -> x509.Certificate | None:
@@ -110,8 +118,8 @@ class CertificateStore:
         except OSError as exc:
             raise StorageFullError(f"cannot write {final}: {exc.strerror}", hint=_FREE_SPACE) from exc
 
-    def tidy(self, name: str, version: int) -> None:
-        """Point `live` at a version and remove all but the newest three. Raises StorageFullError."""
+    def tidy(self, name: str, version: int, in_force: Collection[int]) -> None:
+        """Point `live` at a version and remove all but the newest three and those in force. Raises StorageFullError."""
         folder = self.certs / name
         fresh = folder / ".live.new"
         try:
@@ -119,9 +127,20 @@ class CertificateStore:
             fresh.symlink_to(f"v{version}")
             fresh.replace(folder / "live")
             for old in self.versions(name)[:-_VERSIONS_KEPT]:
-                shutil.rmtree(self.folder(name, old))
+                if old not in in_force:
+                    shutil.rmtree(self.folder(name, old))
         except OSError as exc:
             raise StorageFullError(f"cannot write {folder}: {exc.strerror}", hint=_FREE_SPACE) from exc
+
+
+def named_versions(paths: ProjectPaths, name: str) -> frozenset[int]:
+    """Return the versions of a name that rendered files lead to: where new ones could not be served, an old one is."""
+    found: set[int] = set()
+    for file in sorted(paths.rendered.rglob("*")) if paths.rendered.is_dir() else ():
+        with suppress(OSError):
+            text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+            found |= {int(one) for one in re.findall(rf"/{re.escape(name)}/v([1-9]\d*)/", text)}
+    return frozenset(found)
 
 
 def dns_names(leaf: x509.Certificate) -> tuple[str, ...]:

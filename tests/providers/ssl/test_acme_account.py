@@ -167,10 +167,15 @@ def test_a_damaged_key_is_told_and_left_alone(client, shim, damage):
 def test_a_key_of_another_kind_that_was_put_there_is_used(client, kind):
     folder = Folder(client)
     folder.path.mkdir(parents=True)
-    folder.key.write_bytes(key_pem(new_key(kind)))
+    key = key_pem(new_key(kind))
+    folder.key.write_bytes(key)
     client.run_issue()
+    assert folder.key.read_bytes() == key
+    uri = folder.uri
     roll_over(client)
-    client.run_issue()
+    assert client.run_issue().serial
+    assert folder.key.read_bytes() != key
+    assert folder.uri == uri
 
 
 def test_a_registration_without_its_key_is_not_used(client, shim):

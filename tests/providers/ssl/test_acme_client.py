@@ -294,7 +294,11 @@ def test_a_clock_that_is_wrong_is_told(pebble, tmp_path, off, fault):
 
 
 def test_four_minutes_between_two_clocks_are_no_fault(pebble, tmp_path):
-    Client(pebble.server(), tmp_path, now=lambda: datetime.now(UTC) - timedelta(minutes=4)).run_issue()
+    def slow():
+        return datetime.now(UTC) - timedelta(minutes=4)
+
+    issued = Client(pebble.server(), tmp_path, now=slow).run_issue()
+    assert slow() < issued.not_before < slow() + timedelta(minutes=5)
 
 
 # -- revoking --------------------------------------------------------------------------------------------------------

@@ -116,6 +116,16 @@ def test_a_server_that_is_down_is_unavailable(tmp_path):
         client.run_issue()
 
 
+def test_a_server_that_is_called_by_its_host_is_named_once(pebble, shim, tmp_path):
+    name = f"127.0.0.1:{shim.port}"
+    shim.hang(DIRECTORY, method="GET")
+    with pytest.raises(UnavailableError, match=f"^{name}: it did not answer within 0.3 s$"):
+        Client(shim.server(name=name, timeout_seconds=0.3), tmp_path).run_issue()
+    write_server_certificate(tmp_path / "other.pem", tmp_path / "other.key")
+    with pytest.raises(ProviderError, match=f"^{name}: its TLS certificate cannot be trusted"):
+        Client(shim.server(name=name, ca_file=str(tmp_path / "other.pem")), tmp_path).run_issue()
+
+
 def test_a_server_that_stops_in_the_middle_of_an_order_is_unavailable_and_all_is_cleaned(tmp_path):
     with pebble_server(tmp_path / "pebble", always_valid=True) as pebble:
 
@@ -255,6 +265,15 @@ def test_what_the_environment_says_of_certificates_does_not_win(pebble, tmp_path
 def test_retry_after_is_obeyed_while_a_name_is_validated(client, shim):
     # The first one is read, the second polled.
     shim.when(AUTHORIZATION, altered(status="pending", headers={"Retry-After": "7"}), times=2)
+    client.run_issue("home.test")
+    assert client.sleeper.wished == [7.0]
+
+
+def test_a_date_to_come_again_at_is_obeyed_in_every_zone_while_a_name_is_validated(shim, tmp_path, zone):
+    night = datetime(2026, 10, 25, 0, 59, 57, tzinfo=UTC)
+    date, later = (format_datetime(night + timedelta(seconds=s), usegmt=True) for s in (0, 7))
+    shim.when(AUTHORIZATION, altered(status="pending", headers={"Retry-After": later, "Date": date}), times=2)
+    client = Client(shim.server(), tmp_path)
     client.run_issue("home.test")
     assert client.sleeper.wished == [7.0]
 

@@ -19,14 +19,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autogit.errors import AutogitError, MissingError, NotReadyError, RejectedError
 from autogit.model.plan import Change
 from autogit.model.resource import Address, Resource
 from autogit.model.spec import ContainerPayload
-from autogit.providers.compute.base import Restore
+from autogit.providers.compute.base import REFUSED, REFUSED_HINT, Restore
 from autogit.providers.compute.engine.body import (
     PROJECT,
     SERVICE,
@@ -37,7 +37,7 @@ from autogit.providers.compute.engine.body import (
 )
 from autogit.providers.compute.engine.client import Engine
 from autogit.providers.compute.engine.observe import Found, ours
-from autogit.providers.compute.engine.ready import await_ready
+from autogit.providers.compute.engine.ready import await_ready, complaints_of
 
 _LOG_LINES = 20
 _RESTARTING = frozenset({"state", "config"})
@@ -86,7 +86,29 @@ class ContainerChange:
                 await self._move_aside(other)
         if candidate is not None and candidate.name != self.name:
             await self.engine.call(lambda api: api.rename(candidate.id, self.name))
-        return await self._try(candidate, former, image, image_id)
+        rivals = await self._stop_rivals()
+        done = await self._try(candidate, former, image, image_id)
+        return await self._with_rivals_again(done, rivals) if done.error and rivals else done
+
+    async def _stop_rivals(self) -> Sequence[Found]:
+        """Free the ports that others hold whose place a service takes; return those that ran."""
+        project = self.payload.project
+        found = [one for name in self.payload.instead_of for one in await containers_of(self.engine, project, name)]
+        running = [one for one in found if one.runs]
+        for one in running:
+            await stop(self.engine, one)
+        return running
+
+    async def _with_rivals_again(self, done: Done, rivals: Sequence[Found]) -> Done:
+        """Take the one that failed away, if it is still there, and start those again whose ports it was to have."""
+        for left in await containers_of(self.engine, self.payload.project, self.service):
+            await remove(self.engine, left.id)
+        endings = []
+        for rival in rivals:
+            why = await self._serve_again(rival, restarted=True)
+            endings.append(f"{rival.service} {why} either" if why else f"{rival.service} is serving again")
+        failure = done.error if isinstance(done.error, NotReadyError) else self._failure(str(done.error), ())
+        return replace(done, container_id="", error=_with(failure, "; ".join(endings), self._log_hint))
 
     async def update(self, change: Change) -> Done:
         """Change a container in place."""
@@ -106,6 +128,7 @@ class ContainerChange:
             await self._connect(container)
             details.append("networks joined")
         if fields & _RESTARTING:
+            await self._stop_rivals()
             return await self._restart(container, fields)
         if "reload" in fields:
             return await self._reload(container)
@@ -268,6 +291,11 @@ class ContainerChange:
         return await self._await(container.id), detail
 
     async def _reload(self, container: Found) -> Done:
+        spec, check = self.payload.container, self.payload.reload_check
+        words = (*spec.entrypoint, *spec.command, *check) if check else ()
+        if complaints := await complaints_of(self.engine, container.id, words, _LOG_LINES):
+            failure = _with(self._failure(REFUSED, complaints), hint=REFUSED_HINT)
+            return Done(container_id=container.id, error=failure)
         await self.engine.call(lambda api: api.kill(container.id, self.payload.reload_signal or "SIGHUP"))
         return await self._proven(container.id, "reloaded")
 

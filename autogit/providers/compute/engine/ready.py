@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autogit.errors import AutogitError
@@ -57,6 +57,24 @@ async def await_ready(engine: Engine, container_id: str, budget_seconds: float, 
             report(f"{_phase(found)}: {elapsed:.0f} of at most {budget_seconds:.0f} s")
         await asyncio.sleep(min(pause, budget_seconds - elapsed))
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+
+
+async def complaints_of(engine: Engine, container_id: str, command: Sequence[str], most: int) -> Sequence[str]:
+    """Return the last lines of a command in a container that fails; none where it ends well or cannot be carried out.
+
+    No words, no complaints.
+    """
+
+    def ask(api: Any) -> tuple[bytes, int]:
+        exec_id = str(api.exec_create(container_id, list(command))["Id"])
+        said = api.exec_start(exec_id)
+        return said, int(api.exec_inspect(exec_id)["ExitCode"] or 0)
+
+    try:
+        said, code = await engine.call(ask) if command else (b"", 0)
+    except AutogitError:
+        return ()
+    return (said.decode("utf-8", "replace").splitlines()[-most:] or [f"exit code {code}"]) if code else ()
 
 
 class _Looks:
