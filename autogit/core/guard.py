@@ -33,19 +33,18 @@ class Limits:
 
 def check_safe(plan: Plan, limits: Limits) -> None:
     """Raise UnsafePlanError where the plan loses data or deletes too much; `--yes` never passes this."""
-    deletes = [c for c in plan.changes if c.action is Action.DELETE and c.address not in limits.allowed]
+    there = [c for c in plan.changes if c.before is not None and not c.gone]
+    deletes = [c for c in there if c.action is Action.DELETE and c.address not in limits.allowed]
     precious = [c for c in deletes if c.address.kind in PRECIOUS]
     if precious:
         _refuse("the plan would destroy data that cannot be made again", precious)
-    ours = [c for c in plan.changes if c.address.kind == DNS_RECORD and c.before and not c.before.foreign]
+    ours = [c for c in there if c.address.kind == DNS_RECORD and c.before and not c.before.foreign]
     records = [c for c in deletes if c in ours and c.before and c.before.payload is not None]
     held = len(ours)
     if len(records) > max(limits.free_records, int(limits.records_share * held)):
         _refuse(f"the plan would delete {len(records)} of {held} DNS records at once", records)
     counted = [c for c in deletes if c.address.kind not in REGENERABLE | {DNS_RECORD}]
-    existing = sum(
-        1 for c in plan.changes if c.before is not None and c.address.kind not in REGENERABLE | PRECIOUS | {DNS_RECORD}
-    )
+    existing = sum(1 for c in there if c.address.kind not in REGENERABLE | PRECIOUS | {DNS_RECORD})
     if len(counted) > max(limits.free_deletes, int(limits.share * existing)):
         _refuse(f"the plan would delete {len(counted)} of {existing} resources at once", counted)
 

@@ -169,7 +169,7 @@ def _remove(entry: LockEntry, seen: Resource | None, explain: Explain) -> Change
     if seen is None or seen.foreign:
         reason += f" (left as it is: {seen.foreign})" if seen else " (already gone)"
     before = seen or Resource(entry.address, entry.attributes)
-    return Change(entry.address, Action.DELETE, reason, (), before, None)
+    return Change(entry.address, Action.DELETE, reason, (), before, None, gone=seen is None)
 
 
 def _dependents_first(removals: list[Change], lockfile: Lockfile) -> list[Change]:

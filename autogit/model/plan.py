@@ -42,7 +42,7 @@ class Change:
     """One resource's step: what, why, and what it touches.
 
     `before` is the observed resource (None: not there), `after` the desired one (None: to be deleted). `drift` is true
-    where the world differs from what AutoGit last applied.
+    where the world differs from what AutoGit last applied. `gone` is true of a delete that only has to be recorded.
     """
 
     address: Address
@@ -52,6 +52,7 @@ class Change:
     before: Resource | None = field(default=None, repr=False)
     after: Resource | None = field(default=None, repr=False)
     drift: bool = False
+    gone: bool = False
 
     @property
     def depends_on(self) -> tuple[Address, ...]:

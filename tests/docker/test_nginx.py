@@ -32,12 +32,6 @@ def _serial(one):
         return f"{x509.load_der_x509_certificate(link.getpeercert(binary_form=True)).serial_number:x}"
 
 
-def _up(one):
-    """So small a platform loses more than half of what it is made of with Traefik: the guard wants that named."""
-    gone = [c["address"] for c in one.json("plan")["changes"] if c["action"] == "delete"]
-    return one.up(*(word for address in gone for word in ("--allow-delete", address)))
-
-
 def _certificate(one):
     return one.json("certs", "status")["certificates"][0]
 
@@ -78,7 +72,7 @@ def test_the_ingress_is_changed_on_a_living_platform_and_back(one):
     serial = _serial(one)
     for wanted in ("traefik", "nginx"):
         one.set(INGRESS=wanted)
-        said = _up(one).stderr
+        said = one.up().stderr
         assert f"{wanted}: takes the place of" in said
         assert set(one.ids()) & {"traefik-1", "nginx-1"} == {f"{wanted}-1"}
         assert eventually(lambda: one.get("site").status == 200)
@@ -96,5 +90,5 @@ def test_where_the_new_ingress_does_not_come_up_the_former_one_serves_on(one):
     assert said.returncode in (1, 4)
     assert "nginx is serving again" in said.stderr
     assert eventually(lambda: one.get("site").status == 200)
-    _up(one)
+    one.up()
     assert set(one.ids()) == {"nginx-1", "site-1"}
