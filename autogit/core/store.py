@@ -14,6 +14,7 @@ from autogit.core.plan import intent
 from autogit.errors import LockfileCorruptError, LockfileTooNewError
 from autogit.model.lockfile import SCHEMA_VERSION, LockEntry, Lockfile
 from autogit.model.plan import Action, Change, Outcome
+from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Value, digest
 from autogit.providers.base import Clock, utc_now
 from autogit.providers.host.atomic import write_atomic
@@ -78,6 +79,11 @@ class LockfileStore:
                 f"{path.name} is not a lockfile: it is truncated or holds something else", hint=_HINT
             ) from exc
         return parse_lockfile(raw, path.name)
+
+
+def lockfile_store(paths: ProjectPaths) -> LockfileStore:
+    """Return the project's lockfile with the place where its last good one is kept."""
+    return LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json")
 
 
 def dump_lockfile(lockfile: Lockfile) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
 from autogit.core.reconcile import Prepared, prepare
+from autogit.core.store import lockfile_store
 from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import AutogitError
 from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
 from autogit.operations.present import published_ports
-from autogit.operations.project import Project, lockfile_store, open_project
+from autogit.operations.project import Project, open_project
 from autogit.operations.reconcile import read_healths
 from autogit.providers.host.secret_store import SecretStore
 

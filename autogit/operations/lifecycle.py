@@ -9,7 +9,7 @@ from typing import cast
 
 from autogit.core.lock import apply_lock
 from autogit.core.settings import read_env
-from autogit.core.store import Recorder
+from autogit.core.store import Recorder, lockfile_store
 from autogit.errors import AutogitError, LockfileError, NotInitialisedError, UsageError
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
@@ -17,7 +17,7 @@ from autogit.model.resource import Address
 from autogit.model.settings import Settings
 from autogit.operations.dns import remove_all
 from autogit.operations.platform import Event, OnEvent, ignore
-from autogit.operations.project import Project, lockfile_store, provider_context
+from autogit.operations.project import Project, provider_context
 from autogit.operations.seal import break_seal
 from autogit.providers.compute.base import Runtime, VolumeKeeper
 from autogit.providers.registry import load_provider

@@ -14,7 +14,7 @@ from autogit.core.paths import templates_root
 from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
 from autogit.core.spec import build_spec, check_supported, chosen_services
-from autogit.core.store import LockfileStore
+from autogit.core.store import LockfileStore, lockfile_store
 from autogit.core.traefik_resolver import resolver_secrets
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
@@ -39,11 +39,6 @@ def project_paths(project_dir: Path | None = None, env_file: Path | None = None)
     """Return a project's paths: `project_dir` (default: the current directory), `.env` in it unless told otherwise."""
     root = (project_dir or Path.cwd()).resolve()
     return ProjectPaths(root, (env_file.resolve() if env_file else root / ".env"))
-
-
-def lockfile_store(paths: ProjectPaths) -> LockfileStore:
-    """Return the project's lockfile with the place where its last good one is kept."""
-    return LockfileStore(paths.lockfile, paths.state / "lockfile.previous.json")
 
 
 def input_trees(paths: ProjectPaths) -> tuple[Path, ...]:

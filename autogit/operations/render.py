@@ -16,7 +16,7 @@ from autogit.core.plan import make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.settings import load_settings
 from autogit.core.spec import build_spec
-from autogit.core.store import Recorder
+from autogit.core.store import Recorder, lockfile_store
 from autogit.errors import ApplyError, AutogitError, UsageError
 from autogit.model.host import EngineFacts
 from autogit.model.lockfile import Lockfile
@@ -26,7 +26,7 @@ from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
-from autogit.operations.project import find_programs, load_project_catalogue, lockfile_store, provider_context
+from autogit.operations.project import find_programs, load_project_catalogue, provider_context
 from autogit.operations.seal import break_seal
 from autogit.providers.base import ProviderContext, Reconciler
 from autogit.providers.compute.base import Runtime

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autogit.core.certificates import acme_server, http_challenges, is_proven_by_http
+from autogit.core.store import lockfile_store
 from autogit.core.succession import running_ingress
 from autogit.errors import UnsupportedError
 from autogit.model.acme import HttpChallenges, Solver
@@ -85,8 +86,6 @@ def _http01(settings: Settings, context: ProviderContext, world: Lookup, say: Sa
 
     def place() -> HttpChallenges:
         """Return where challenges go now: ports are in the lockfile before anything is applied."""
-        from autogit.operations.project import lockfile_store  # noqa: PLC0415 - which imports this module
-
         lockfile = lockfile_store(context.paths).load()
         running = running_ingress(settings, lockfile)
         ingress = running if f"{running}/http" in lockfile.ports else settings.ingress

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from autogit.core.settings import build_settings
+from autogit.core.store import lockfile_store
 from autogit.errors import RejectedError, UnsupportedError
 from autogit.model.acme import AcmeServer
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
-from autogit.operations.project import lockfile_store
 from autogit.operations.solvers import load_proofs
 from autogit.providers.base import ProviderContext
 from autogit.providers.dns.world.lookup import Lookup
