@@ -69,15 +69,16 @@ def _register_orders(group: typer.Typer) -> None:
         context: Context,
         name: Annotated[str, typer.Argument(help="The certificate's name, as certs status shows it.")],
         reason: Annotated[int, typer.Option(help="Reason code of RFC 5280: 1 key compromise, 4 superseded, ...")] = 0,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        confirm: Annotated[str, typer.Option(help="The certificate's name again, instead of the question.")] = "",
+        lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
-        """Have the authority revoke a certificate."""
-        from autogit.cli.context import interactive
+        """Have the authority revoke the certificate that is in force, for good."""
+        from autogit.cli.context import asked
         from autogit.operations.certs import revoke as carry_out
 
-        if not yes and interactive():
-            typer.confirm(f"Revoke the certificate of {name}? That cannot be taken back", abort=True, err=True)
-        messages = context.perform(carry_out(context.open_project(), name, reason))
+        project = context.open_project()
+        confirm = confirm or asked(f"This cannot be taken back. Type {name} to go on")
+        messages = context.perform(carry_out(project, name, reason, confirm, lock_wait_seconds=lock_wait))
         context.output.data({"messages": list(messages)}, messages)
 
 
@@ -100,6 +101,7 @@ def _register_details(group: typer.Typer) -> None:
         context: Context,
         roll_over: Annotated[bool, typer.Option("--roll-over", help="Give the account a new key.")] = False,
         deactivate: Annotated[bool, typer.Option("--deactivate", help="Close the account for good.")] = False,
+        fallback: Annotated[bool, typer.Option("--fallback", help="The account at CERT_FALLBACK_ISSUER.")] = False,
         confirm: Annotated[str, typer.Option(help="The authority's name, instead of the question.")] = "",
         lock_wait: Annotated[float, typer.Option(help="Seconds to wait for another command.")] = 0.0,
     ) -> None:
@@ -113,14 +115,15 @@ def _register_details(group: typer.Typer) -> None:
             raise UsageError("--roll-over and --deactivate exclude each other", hint="give one of them")
         project = context.open_project()
         if not roll_over and not deactivate:
-            view = operation.account(project)
+            view = operation.account(project, fallback=fallback)
             context.output.data(view, account_lines(view))
             return
         if deactivate:
             question = "This closes the account for good. Type the authority's name to go on"
-            work = operation.deactivate(project, confirm or asked(question), lock_wait_seconds=lock_wait)
+            confirm = confirm or asked(question)
+            work = operation.deactivate(project, confirm, fallback=fallback, lock_wait_seconds=lock_wait)
         else:
-            work = operation.roll_over(project, lock_wait_seconds=lock_wait)
+            work = operation.roll_over(project, fallback=fallback, lock_wait_seconds=lock_wait)
         messages = context.perform(work)
         context.output.data({"messages": list(messages)}, messages)
 

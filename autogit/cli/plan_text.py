@@ -92,7 +92,8 @@ def status_lines(status: StatusView) -> Iterator[str]:
     if certificate:
         served = {True: "served = on disk", False: "served is ANOTHER one", None: "not asked"}[certificate.matches]
         yield ""
-        until = f"{certificate.days_left} days left, renews from {certificate.renew_at[:10]}"
+        renews = f"renews from {certificate.renew_at[:10]}" if certificate.renew_at else "Traefik renews it"
+        until = f"{certificate.days_left} days left, {renews}"
         yield f"CERTIFICATE {certificate.name}   {until}, {served}"
     for note in status.notes:
         if note.level == "warning" or note.message.startswith("unavailable"):

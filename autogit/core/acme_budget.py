@@ -39,17 +39,26 @@ def _limits(*most: int) -> tuple[Limit, ...]:
         Limit("names", names, timedelta(days=7), "certificates for exactly {key}"),
         Limit("failures", failures, timedelta(hours=1), "failed validations of {key}"),
         Limit("accounts", accounts, timedelta(hours=3), "new accounts"),
-        # Not the authority's but ours: renewals that name their predecessor are exempt from its limits, and a window
-        # that always lies in the past would have a certificate renewed at every look.
-        Limit("renewals", 10, timedelta(days=1), "renewals of exactly {key}"),
+        _brake(10),
     )
 
 
+def _brake(most: int) -> Limit:
+    """Return a limit that is not the authority's but ours.
+
+    Renewals that name their predecessor are exempt from its limits, and a window that always lies in the past would
+    have a certificate renewed at every look.
+    """
+    return Limit("renewals", most, timedelta(days=1), "renewals of exactly {key}")
+
+
+_ELSEWHERE = (_brake(200),)
+"""Authorities of one's own may issue for minutes: that is one in seven minutes."""
 LIMITS: Mapping[str, tuple[Limit, ...]] = {
     LETSENCRYPT: _limits(300, 50, 5, 5, 10),
     LETSENCRYPT_STAGING: _limits(1500, 30000, 30000, 60, 50),
 }
-"""Limits by directory host; of any other authority none is known."""
+"""Limits by directory host; of any other authority none is known: our own brake alone holds."""
 
 
 def refusal(budget: Budget, request: BudgetRequest, now: datetime) -> str:
@@ -122,7 +131,7 @@ def _asked(request: BudgetRequest) -> Iterator[tuple[Limit, str]]:
     Renewals that name their predecessor have to keep none of the authority's (its documentation, "Limit exemptions for
     renewals").
     """
-    for limit in LIMITS.get(_host(request), ()):
+    for limit in LIMITS.get(_host(request), _ELSEWHERE):
         if limit.counter == "accounts" and request.new_account:
             yield limit, ""
         if request.replaces != (limit.counter == "renewals"):
@@ -166,7 +175,7 @@ def _host(request: BudgetRequest) -> str:
 
 def _period(spending: Spending) -> timedelta:
     """Return how long a spending counts: not at all where no limit is known."""
-    limits = LIMITS.get(spending.host, ())
+    limits = LIMITS.get(spending.host, _ELSEWHERE)
     return next((limit.period for limit in limits if limit.counter == spending.counter), timedelta(0))
 
 

@@ -11,6 +11,7 @@ from autogit.core.observe import providers_by_kind
 from autogit.core.order import most_awaited_first
 from autogit.core.store import Recorder
 from autogit.errors import ApplyError
+from autogit.model.cert_hooks import CERT_HOOK
 from autogit.model.plan import Action, ApplyResult, Change, Outcome, Plan
 from autogit.model.resource import Address
 from autogit.providers.base import Reconciler
@@ -49,8 +50,11 @@ class _Run:
         async with asyncio.TaskGroup() as group:
             for change in self.makes:  # each after what it depends on, so that every dependency's task exists already
                 self.tasks[change.address] = group.create_task(self._after_dependencies(change))
+        # What is to go stays where something failed; a hook takes what is in force to others, nothing hangs on it.
+        missed = [*self.skipped, *(o.address for o in self.outcomes if not o.ok)]
+        stays = any(address.kind != CERT_HOOK for address in missed)
         for change in self.deletes:
-            if self.skipped or any(not o.ok for o in self.outcomes):
+            if stays:
                 self.skipped.append(change.address)
             else:
                 await self._carry_out(change)

@@ -9,14 +9,9 @@ from urllib.parse import urlsplit
 
 from autogit.core.verify import reachable
 from autogit.errors import UnsupportedError
-from autogit.model.acme import AcmeServer, HttpChallenges
+from autogit.model.acme import DIRECTORIES, AcmeServer, HttpChallenges
 from autogit.model.settings import LOCAL_ISSUER, Settings
 
-DIRECTORIES = {
-    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
-    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
-}
-"""Authorities that are known by name."""
 MOST_NAMES = 100
 """What Let's Encrypt puts into one certificate (its page on rate limits)."""
 _LOOPBACK = "127.0.0.1"

@@ -109,15 +109,15 @@ def _digest_of(files: Mapping[str, RenderedFile], paths: Sequence[str]) -> str:
 def build_networks(spec: PlatformSpec) -> tuple[NetworkSpec, ...]:
     """Return every network that a container of the platform is on, sorted by name."""
     subnets = {
-        network: str(service.settings[setting])
+        network: (str(service.settings[setting]), setting)
         for service in spec.running
         if service.descriptor.runs.container
         for network, setting in service.descriptor.runs.container.subnets.items()
     }
     if spec.challenges and spec.challenges.listen_port:
-        subnets |= {"edge": spec.settings["ACME_SUBNET"]}
+        subnets |= {"edge": (spec.settings["ACME_SUBNET"], "ACME_SUBNET")}
     names = {name for s in spec.running if s.container for name in s.container.networks}
-    return tuple(NetworkSpec(name, name not in _OPEN_NETWORKS, subnets.get(name, "")) for name in sorted(names))
+    return tuple(NetworkSpec(name, name not in _OPEN_NETWORKS, *subnets.get(name, ())) for name in sorted(names))
 
 
 def _mounts(

@@ -36,7 +36,8 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "inner_address": "address that all other ports listen on",
     "config_dir": "folder that holds the service's rendered files, as the service sees it",
     "data_dir": "folder for the service's data (in a container: its first volume)",
-    "certificate": "`fullchain`, `key`, `root`: files of the certificate and its signer, as the service sees them",
+    "certificate": "`fullchain`, `key`, `root`: files of the certificate and its root, as the service sees them; "
+    "`root` is empty unless AutoGit's own authority signs",
     "resolver": "how Traefik orders certificates itself, with its paths as it sees them (nothing: AutoGit orders them)",
     "owner": "`uid:gid` of who runs AutoGit, to whom its files belong",
     "docker_root": "folder in which the Docker Engine keeps its data, on the host",

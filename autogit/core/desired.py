@@ -60,6 +60,7 @@ def _in_containers(spec: PlatformSpec, tree: RenderedTree) -> Iterator[Resource]
         yield Resource(
             Address("network", network.name),
             {"name": f"{spec.project}_{network.name}", "internal": network.internal, "subnet": network.subnet},
+            payload=network,
             replace_on=frozenset({"name", "internal", "subnet"}),
         )
     for volume in sorted(

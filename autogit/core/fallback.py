@@ -2,7 +2,7 @@
 
 | the first authority | the certificate | what happens |
 |---|---|---|
-| fails, and not for a proof | missing, expired, or a sixth of its life left | the fallback is asked in the same run |
+| fails, and not for a proof | missing, revoked, expired, in its last sixth | the fallback is asked in the same run |
 | fails | else | the present certificate stays, the first is asked again |
 
 A fallback's certificate counts as good until half of its life is over and the first authority may be asked again, at
@@ -16,9 +16,9 @@ from dataclasses import replace
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from autogit.core.certificates import DIRECTORIES, issuer_name
+from autogit.core.certificates import issuer_name
 from autogit.core.renewal import paused_until
-from autogit.model.acme import AcmeServer
+from autogit.model.acme import DIRECTORIES, AcmeServer
 from autogit.model.host import CertificateFacts, HostFacts
 from autogit.model.plan import Note
 from autogit.model.renewal import Due, FailureKind, Life, RenewalState
@@ -31,7 +31,7 @@ _ELSEWHERE: frozenset[FailureKind] = frozenset({"unavailable", "rate-limited", "
 
 
 def is_urgent(life: Life | None, now: datetime) -> bool:
-    """Tell whether a certificate cannot wait: it is missing (None), expired, or in the last sixth of its life."""
+    """Tell whether a certificate cannot wait: missing or revoked (None), expired, or in the last sixth of its life."""
     return life is None or life.not_after - now <= (life.not_after - life.not_before) / _LAST_SHARE
 
 
@@ -40,13 +40,18 @@ def may_fall_back(kind: FailureKind, life: Life | None, now: datetime) -> bool:
     return kind in _ELSEWHERE and is_urgent(life, now)
 
 
-def returns(life: Life, due: Due, first: RenewalState, now: datetime) -> Due:
+def returns(life: Life, due: Due, first: RenewalState, now: datetime, *, trusted: bool) -> Due:
     """Return when a fallback's certificate is to be replaced, and why then.
+
+    One that browsers do not trust, of the local authority, is replaced as soon as the first may be asked again.
 
     `due` is what it is due by as any certificate, `first` what is remembered of the first authority.
     """
+    paused = paused_until(life, first, now)
+    if not trusted:
+        return Due(paused or now, "it is that of the local authority, which stands in for the first")
     half = life.not_after - (life.not_after - life.not_before) / _KEPT_SHARE
-    back = max(half, paused_until(life, first, now) or half)
+    back = max(half, paused or half)
     if due.moment <= back:
         return due
     return Due(back, "half of its life is over, and it is that of the fallback issuer")
@@ -83,6 +88,7 @@ def fallback_server(settings: Settings, first: AcmeServer) -> AcmeServer | None:
         directory_url=DIRECTORIES.get(settings.cert_fallback_issuer, settings.cert_fallback_issuer),
         eab_key_id=settings.acme_fallback_eab_key_id,
         eab_hmac_key=hmac_key.get_secret_value() if hmac_key else "",
+        eab_setting="ACME_FALLBACK_EAB",
         preferred_chain="",
     )
 

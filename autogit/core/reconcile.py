@@ -17,13 +17,13 @@ from autogit.core.plan import conflicts, make_plan
 from autogit.core.render import load_literals, render
 from autogit.core.spec import build_spec
 from autogit.core.store import LockfileStore, Recorder
-from autogit.core.succession import running_ingress
-from autogit.core.traefik_resolver import is_traefiks
+from autogit.core.succession import UNITS, running_manager
+from autogit.core.traefik_resolver import TRAEFIK, is_traefiks
 from autogit.errors import Fault, UnsupportedError
 from autogit.model.dns import DNS_RECORD, View, key_of
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
-from autogit.model.plan import ApplyResult, Note, Plan, Policy
+from autogit.model.plan import Action, ApplyResult, Note, Plan, Policy
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Resource
 from autogit.model.settings import Settings
@@ -31,6 +31,7 @@ from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.state import PlatformState
 from autogit.providers.base import Clock, Reconciler, utc_now
 
+_MADE_ANEW = (Action.CREATE, Action.REPLACE)
 Verify = Callable[[ApplyResult, Recorder], Awaitable[Sequence[str]]]
 """Asks from outside what became of an apply; returns what is wrong, and may take changes back (and record that)."""
 
@@ -66,14 +67,6 @@ class Prepared:
     state: PlatformState
     plan: Plan
     changed_settings: Mapping[str, tuple[str, str]]
-
-
-def as_it_runs(engine: Engine) -> Engine:
-    """Return the engine with the ingress that is in force: until `up` moves on, that one is healed and renewed for."""
-    ingress = running_ingress(engine.settings, engine.store.load())
-    if ingress == engine.settings.ingress:
-        return engine
-    return replace(engine, settings=engine.former_settings("INGRESS", ingress))
 
 
 async def prepare(
@@ -147,7 +140,7 @@ async def carry_out(  # noqa: PLR0913 - what is applied, how it is shown and how
     """
     recorder = Recorder(engine.store, prepared.lockfile, engine.clock)
     recorder.adopt(prepared.plan.changes)
-    recorder.begin(plan.pending, ports=prepared.spec.ports, engine=engine_record(prepared.facts))
+    recorder.begin(plan.pending, ports=_ports_after(prepared, plan), engine=engine_record(prepared.facts))
     result = await apply_plan(plan, engine.providers, recorder, on_outcome)
     problems = await verify(result, recorder)
     whole = not result.failed and not result.skipped and plan is prepared.plan
@@ -156,11 +149,35 @@ async def carry_out(  # noqa: PLR0913 - what is applied, how it is shown and how
     return result, problems
 
 
+def _ports_after(prepared: Prepared, plan: Plan) -> Mapping[str, int]:
+    """Return the ports in force once a plan is applied: of a part, only what is made anew takes new ones.
+
+    Some ports are AutoGit's own and stand in a file that leads there: such a one is the port's when it is written.
+    """
+    ports, pending = prepared.spec.ports, {change.address: change.action for change in plan.pending}
+    if plan is prepared.plan:
+        return ports
+    made = {a.name for a, action in pending.items() if a.kind in UNITS and action in _MADE_ANEW}
+    written = {
+        f"{service.name}/{config.with_port}"
+        for service in prepared.spec.running
+        for config in service.descriptor.config
+        if Address("file", f"{service.name}/{config.path}") in pending
+    }
+    new = {name: port for name, port in ports.items() if name.partition("/")[0] in made or name in written}
+    return {**prepared.lockfile.ports, **new}
+
+
 def record_in_sync(engine: Engine, prepared: Prepared) -> Lockfile:
-    """Write down what a plan without changes found; the file is touched only if it learns something."""
+    """Write down what is as wished; settings and ports, once there are any, only where nothing waits for `up`.
+
+    The file is touched only if it learns something.
+    """
     recorder = Recorder(engine.store, prepared.lockfile, engine.clock)
     recorder.adopt(prepared.plan.changes)
     known = recorder.lockfile
+    if prepared.plan.pending and known.settings:
+        return known
     true = replace(
         known, settings=prepared.spec.settings, ports=prepared.spec.ports, engine=engine_record(prepared.facts)
     )
@@ -205,8 +222,11 @@ def _with_owner(lockfile: Lockfile, engine: Engine) -> Lockfile:
 
 
 def _handed_to_traefik(lockfile: Lockfile, settings: Settings) -> Lockfile:
-    """Leave out AutoGit's certificates where Traefik orders its own: they stay on disk, and nobody renews them."""
-    if not is_traefiks(settings):
+    """Leave out AutoGit's certificates once Traefik orders its own: they stay on disk, and nobody renews them.
+
+    Until the ingress was started for that they are in force, whatever else of the platform is changed.
+    """
+    if not is_traefiks(settings) or running_manager(settings, lockfile) != TRAEFIK:
         return lockfile
     return replace(lockfile, entries={a: e for a, e in lockfile.entries.items() if a.kind != "certificate"})
 

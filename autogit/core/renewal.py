@@ -5,6 +5,7 @@
 | a window (ARI, RFC 9773) | at the moment picked in it, at the latest when a sixth of the life is left |
 | nothing, life over 10 days | when a third of the life is left |
 | nothing, life of 10 days or less | when half of the life is left |
+| that it has revoked it | now |
 
 What is not picked at random is moved earlier by a share of the time left then that is the host's own, a tenth at most,
 so that not all hosts ask at once.
@@ -24,7 +25,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from autogit.model.acme import RenewalInfo
-from autogit.model.renewal import Due, FailureKind, Life, RenewalState, Verdict, in_utc
+from autogit.model.renewal import REVOKED, Due, FailureKind, Life, RenewalState, Verdict, in_utc
 
 Random = Callable[[], float]
 """Gives the next random number, from 0 up to 1 (`random.random`)."""
@@ -63,6 +64,8 @@ def due_at(life: Life, state: RenewalState, seed: str) -> Due:
     """
     start, end = _checked(life)
     length = max(end - start, timedelta(0))
+    if state.revoked_serial:
+        return Due(start, REVOKED)
     if state.pick_at is None:
         short = length <= _SHORT_LIFE
         moment = _jittered(end, length / (_WHEN_LEFT_SHORT if short else _WHEN_LEFT), seed)
@@ -183,6 +186,11 @@ def after_rehearsal(state: RenewalState) -> RenewalState:
     return replace(state, rehearsed=True, next_try_at=None)
 
 
+def after_revocation(state: RenewalState, serial: str) -> RenewalState:
+    """Return the state after the certificate was revoked: another is due now, and no back-off holds it up."""
+    return replace(state, revoked_serial=serial, next_try_at=None)
+
+
 def after_success(state: RenewalState, now: datetime) -> RenewalState:
     """Return the state of a certificate that was issued and is served: window, pick and failures were another one's."""
     return RenewalState(
@@ -201,7 +209,7 @@ def asked_of(state: RenewalState, directory_url: str, profile: str) -> RenewalSt
 
 
 def overdue(life: Life, state: RenewalState, seed: str, now: datetime) -> Verdict:
-    """Return how the certificate stands: expired is an error.
+    """Return how the certificate stands: expired and revoked are errors.
 
     A warning is: due for longer than half of what remains, more than three failures in a row, or not valid yet.
     """
@@ -210,6 +218,8 @@ def overdue(life: Life, state: RenewalState, seed: str, now: datetime) -> Verdic
     why = f": {state.failure}" if state.failures and state.failure else ""
     if now >= end:
         return Verdict("error", f"expired at {moment_text(end)}{why}")
+    if state.revoked_serial:
+        return Verdict("error", f"{REVOKED}: autogit certs renew")
     if now < start:
         return Verdict("warning", f"not valid before {moment_text(start)}: is this host's clock right?")
     if state.failures > _MANY_FAILURES:

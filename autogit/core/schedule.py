@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from autogit.errors import UnsupportedError
 from autogit.model.schedule import Job, JobContext, JobFile, Schedule
 
+RENEWAL = "certs-renew"
+"""The job that renews certificates."""
 JOBS: tuple[Job, ...] = (
     Job(
         name="reconcile",
@@ -19,7 +21,7 @@ JOBS: tuple[Job, ...] = (
         cron_times=("@reboot", "*/5 * * * *"),
     ),
     Job(
-        name="certs-renew",
+        name=RENEWAL,
         description="renews certificates when they are due, and puts them in force",
         arguments=("certs", "renew"),
         kind="timer",

@@ -21,8 +21,8 @@ from autogit.core.routes import build_routes
 from autogit.core.secret_specs import service_secrets
 from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
-from autogit.core.succession import check_successions, handed_over, rivals_of, succession_notes
-from autogit.core.traefik_resolver import build_resolver, check_manager, is_traefiks, resolver_notes
+from autogit.core.succession import check_successions, handed_over, rivals_of, running_manager, succession_notes
+from autogit.core.traefik_resolver import TRAEFIK, build_resolver, check_manager, is_traefiks, resolver_notes
 from autogit.errors import HostTooSmallError, UnsupportedError
 from autogit.model.dns import WantedRecord
 from autogit.model.host import CertificateFacts, HostFacts
@@ -56,6 +56,8 @@ def build_spec(
     ingress = next(service for service in services if service.name == settings.ingress)
     known = facts.certificates.get(settings.base_domain, CertificateFacts())
     resolver = build_resolver(settings, known, paths, certificate.names, ingress.secrets)
+    if resolver and known.version and running_manager(settings, lockfile) != TRAEFIK:
+        resolver = replace(resolver, former=True)  # it goes in a second step, once Traefik runs and serves its own
     spec = PlatformSpec(
         project=settings.project_name,
         paths=paths,

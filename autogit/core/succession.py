@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from autogit.core.catalogue import Catalogue
+from autogit.core.traefik_resolver import STORAGE, TRAEFIK
 from autogit.errors import UnsupportedError
 from autogit.model.lockfile import Lockfile
 from autogit.model.plan import Note
 from autogit.model.service import ServiceDescriptor
 from autogit.model.settings import Settings
 
-_UNITS = frozenset({"process", "container"})
+UNITS = frozenset({"process", "container"})
+"""The kinds of resources that services run as."""
+_OF_MANAGER = ("CERT_ISSUER", "CERT_CHALLENGE", "CERT_FALLBACK_ISSUER", "CERT_DEPLOY_HOOKS")
 
 
 def rivals_of(descriptor: ServiceDescriptor, catalogue: Catalogue, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -65,8 +68,31 @@ def running_ingress(settings: Settings, lockfile: Lockfile) -> str:
     return former if settings.ingress not in running and former in running else settings.ingress
 
 
+def running_manager(settings: Settings, lockfile: Lockfile) -> str:
+    """Return who orders the certificates in force: whoever the ingress that runs was started for, until it moves on."""
+    ingress = running_ingress(settings, lockfile)
+    units = (e for a, e in lockfile.entries.items() if a.kind in UNITS and a.name == ingress and e.attributes)
+    needs = {address.kind for entry in units for address in entry.depends_on}
+    if STORAGE in needs:
+        return TRAEFIK
+    return "autogit" if "certificate" in needs else settings.cert_manager
+
+
+def put_back(settings: Settings, lockfile: Lockfile) -> Mapping[str, str]:
+    """Return which settings must have their former values for what is in force: none where `up` has moved on.
+
+    Who orders certificates is put back with what goes with it: not every authority goes with each.
+    """
+    ingress, manager = running_ingress(settings, lockfile), running_manager(settings, lockfile)
+    former = {} if ingress == settings.ingress else {"INGRESS": ingress}
+    if manager == settings.cert_manager:
+        return former
+    recorded = {key: lockfile.settings[key] for key in _OF_MANAGER if key in lockfile.settings}
+    return {**former, "CERT_MANAGER": manager, **recorded}
+
+
 def _running(lockfile: Lockfile) -> set[str]:
-    return {a.name for a, entry in lockfile.entries.items() if a.kind in _UNITS and entry.attributes}
+    return {a.name for a, entry in lockfile.entries.items() if a.kind in UNITS and entry.attributes}
 
 
 def _successions(lockfile: Lockfile, rivals: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:

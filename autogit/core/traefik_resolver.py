@@ -108,13 +108,14 @@ def is_traefiks(settings: Settings) -> bool:
 
 
 def check_manager(settings: Settings) -> None:
-    """Raise UnsupportedError where Traefik cannot do what is wished for."""
-    for key, wish, why in _impossible(settings):
-        if wish:
-            raise UnsupportedError(
-                f"{settings.source_of('CERT_MANAGER')}: CERT_MANAGER=traefik {why}",
-                hint=f"set {key}, or {_BACK}",
-            )
+    """Raise UnsupportedError, with all that Traefik cannot do of what is wished for."""
+    wrong = [(key, why) for key, wish, why in _impossible(settings) if wish]
+    if wrong:
+        place = settings.source_of("CERT_MANAGER")
+        told = "; and it ".join(why for _, why in wrong)
+        raise UnsupportedError(
+            f"{place}: CERT_MANAGER=traefik {told}", hint=f"set {', '.join(key for key, _ in wrong)}; or {_BACK}"
+        )
     if not is_proven_by_http(settings):
         _client(settings)
 
@@ -235,9 +236,9 @@ def _client(settings: Settings) -> _Client:
     name, can = _provider(settings), ", ".join(sorted(_CLIENTS))
     if name not in _CLIENTS:
         key = "DNS_LAN_PROVIDER" if name != "none" and name == settings.dns_lan_provider else "DNS_PROVIDER"
+        place = settings.source_of("CERT_MANAGER" if name == "none" else key)
         raise UnsupportedError(
-            f"{settings.source_of(key)}: CERT_MANAGER=traefik cannot prove names with {key}={name}: "
-            f"Traefik can use {can}",
+            f"{place}: CERT_MANAGER=traefik cannot prove names with {key}={name}: Traefik can use {can}",
             hint=f"choose one of them, set CERT_CHALLENGE=http-01, or {_BACK}",
         )
     changed = {} if name in {settings.dns_provider, "cloudflare"} else {"private": True}
@@ -271,14 +272,23 @@ def order_anew(spec: PlatformSpec, plan: Plan) -> Plan:
     It tries once after its start or a change of its routes, and it starts without its resolver where others may read
     its file.
     """
-    resolver, unit = spec.resolver, Address(spec.unit_kind, spec.ingress)
-    if resolver is None:
-        return plan
-    is_mended = any(c.address.kind == STORAGE and c.action is Action.UPDATE for c in plan.pending)
+    plan, resolver = with_storage_read(spec, plan), spec.resolver
     is_told = any(c.address.kind == "file" and c.address.name.startswith(f"{spec.ingress}/") for c in plan.pending)
-    if not is_mended and (is_told or not resolver.is_awaited):
+    if resolver is None or is_told or not resolver.is_awaited:
         return plan
-    reason = "its file of certificates is its own again" if is_mended else "it has no certificate yet and orders again"
+    return started_anew(spec, plan, "it has no certificate yet and orders again")
+
+
+def with_storage_read(spec: PlatformSpec, plan: Plan) -> Plan:
+    """Return the plan with Traefik started anew where its file is mended: it has started without its resolver."""
+    if not any(c.address.kind == STORAGE and c.action is Action.UPDATE for c in plan.pending):
+        return plan
+    return started_anew(spec, plan, "its file of certificates is its own again")
+
+
+def started_anew(spec: PlatformSpec, plan: Plan, reason: str) -> Plan:
+    """Return the plan with the ingress started anew for this reason, where nothing else changes it."""
+    unit = Address(spec.unit_kind, spec.ingress)
     return replace(plan, changes=tuple(_anew(c, reason) if c.address == unit else c for c in plan.changes))
 
 

@@ -9,6 +9,11 @@ from typing import Literal, Protocol
 
 KeyType = Literal["P-256", "P-384", "RSA-2048"]
 ChallengeKind = Literal["dns-01", "http-01"]
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""Authorities that are known by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +21,8 @@ class AcmeServer:
     """A certificate authority, by its directory URL, and how it is spoken to.
 
     `name` is what it is called in sentences (`letsencrypt`, or the directory's host). `email` may be empty.
-    `eab_key_id` and `eab_hmac_key` (base64url) are external account binding (RFC 8555 section 7.3.4), both or neither.
+    `eab_key_id` and `eab_hmac_key` (base64url) are external account binding (RFC 8555 section 7.3.4), both or neither;
+    the settings that they come from begin with `eab_setting`.
     `ca_file` is the PEM file that the server's own TLS certificate is checked with ("": the system's authorities).
     `preferred_chain` is the common name of the top issuer of the chain that is liked best ("": the server's own).
     """
@@ -26,6 +32,7 @@ class AcmeServer:
     email: str = ""
     eab_key_id: str = ""
     eab_hmac_key: str = field(default="", repr=False)
+    eab_setting: str = "ACME_EAB"
     ca_file: str = ""
     preferred_chain: str = ""
     timeout_seconds: float = 30.0

@@ -6,7 +6,7 @@ from autogit.model.views import OutcomeView, View
 
 
 class ServedView(View):
-    """What is served for one name; `matches`: it is what is on disk. Who signed it is told of what Traefik orders."""
+    """What is served for one name, who signed it, and how long it lives; `matches`: it is what is on disk."""
 
     host: str
     serial: str = ""
@@ -28,7 +28,12 @@ class HookView(View):
 
 
 class CertificateStatusView(View):
-    """One certificate: on disk, served, when it is renewed, and what went wrong last. Moments are RFC 3339, UTC."""
+    """One certificate: on disk, served, when it is renewed, and what went wrong last. Moments are RFC 3339, UTC.
+
+    `version` and `serial` are 0 and empty where there is none yet. `manager` is who orders it. `next_try_at` is the end
+    of the pause after `failure`, empty where there is none. `former`: of a base domain of before, and looked after no
+    more.
+    """
 
     name: str
     issuer: str
@@ -41,6 +46,9 @@ class CertificateStatusView(View):
     due: str = ""
     asks_at: str = ""
     failure: str = ""
+    next_try_at: str = ""
+    manager: str = "autogit"
+    former: bool = False
     level: str = "ok"
     sentence: str = ""
     served: tuple[ServedView, ...] = ()
@@ -48,14 +56,19 @@ class CertificateStatusView(View):
 
 
 class CertsView(View):
-    """Every certificate in the store."""
+    """The certificate of the base domain, be there one or not, and every other in the store.
+
+    `renewed_at` is when `certs renew` ran last ("": never), `renewed` how that ended: `ok` or `failed`.
+    """
 
     schema_version: int = 1
     certificates: tuple[CertificateStatusView, ...]
+    renewed_at: str = ""
+    renewed: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether none is expired, overdue or unserved."""
+        """Whether none is missing, expired, overdue or unserved."""
         return all(one.level == "ok" for one in self.certificates)
 
 

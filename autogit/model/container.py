@@ -33,11 +33,15 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network of the platform: an internal one has no way out and publishes nothing. `subnet` is CIDR or ""."""
+    """A network of the platform: an internal one has no way out and publishes nothing.
+
+    `subnet` is CIDR ("": the engine chooses), `setting` the key of `.env` that says so.
+    """
 
     name: str
     internal: bool
     subnet: str = ""
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from autogit.model.acme import AcmeServer
 BUDGET_SCHEMA = 1
 ASKED_FOR = "asked for"
 """Why a certificate is renewed that is not due: a person asked for it."""
+REVOKED = "it was revoked"
+"""Why a certificate is renewed that its authority has revoked."""
 FailureKind = Literal["validation", "rate-limited", "unavailable", "rejected", "deployment", "other"]
 """Why a renewal failed: a proof was not accepted; the authority (or the budget) wants a pause; it does not answer; it
 refuses the order as such; the new certificate is there and is not served; anything else."""
@@ -54,7 +56,8 @@ class RenewalState:
     `alike` how many of the last of them were the same failed validation; `failed_at`, `failure_kind` and `failure` say
     when, how and in which words the last one failed. `next_try_at` is the end of its back-off, `limited_until` what the
     authority set as a limit: nothing shortens that. `rehearsed`: after the last failure the order went well at the
-    staging authority. `directory_url` and `profile` are those the certificate was ordered with.
+    staging authority. `directory_url` and `profile` are those the certificate was ordered with. `revoked_serial` (hex)
+    is that of the certificate where it was revoked, "" else.
 
     Raises CertificateError for a moment without a time zone or of another than UTC.
     """
@@ -74,6 +77,7 @@ class RenewalState:
     limited_until: datetime | None = None
     rehearsed: bool = False
     last_success_at: datetime | None = None
+    revoked_serial: str = ""
 
     def __post_init__(self) -> None:
         for name in _MOMENTS:

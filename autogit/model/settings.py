@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from autogit.model.acme import DIRECTORIES
 from autogit.model.service import Tier
 from autogit.model.setting_values import (
     HIGHEST_PORT,
@@ -35,9 +36,11 @@ LONGEST_PASSWORD_BYTES = 72
 
 
 def _issuer(value: Any) -> str:
+    """Return an authority's name or URL; one that is known by name is called by it: it has rules of its own."""
     text = str(value)
-    if text in (LOCAL_ISSUER, "letsencrypt", "letsencrypt-staging"):
-        return text
+    known = {url: name for name, url in DIRECTORIES.items()}
+    if text in (LOCAL_ISSUER, *DIRECTORIES) or text.rstrip("/") in known:
+        return known.get(text.rstrip("/"), text)
     if not re.fullmatch(r"https://[^\s/@?#]+(/[^\s@?#]*)?", text):
         raise ValueError("must be local, letsencrypt, letsencrypt-staging, or the https URL of an ACME directory")
     return text
@@ -138,14 +141,14 @@ class Settings(BaseSettings):
     )
     cert_challenge: Literal["dns-01", "http-01"] = Field(
         "dns-01",
-        description="How names are proven to an ACME authority: dns-01 (a TXT record; the wildcard) or http-01 (a page "
-        "on port 80 of each service's name; no wildcard, no DNS provider)",
+        description="How names are proven to an ACME authority (local asks for no proof): dns-01 (a TXT record; the "
+        "wildcard) or http-01 (a page on port 80 of each service's name; no wildcard, no DNS provider)",
         json_schema_extra=_group("TLS"),
     )
     cert_fallback_issuer: Annotated[str, BeforeValidator(_fallback)] = Field(
         "",
-        description="Who signs where CERT_ISSUER cannot and the certificate is missing, expired or nearly so: another "
-        "of the same names, or local. Empty: nobody",
+        description="Who signs where the ACME authority of CERT_ISSUER cannot and the certificate is missing, expired "
+        "or nearly so: letsencrypt, the https URL of an ACME directory, or local. Empty: nobody",
         json_schema_extra=_group("TLS", "https://acme.example.org/directory"),
     )
     cert_deploy_hooks: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(commands)] = Field(
@@ -156,34 +159,38 @@ class Settings(BaseSettings):
     )
     cert_key_type: Literal["P-256", "P-384", "RSA-2048"] = Field(
         "P-256",
-        description="Type of the certificate's key; the local authority has P-256",
+        description="Type of the key in certificates of an ACME authority; the local one has P-256, whatever is set",
         json_schema_extra=_group("TLS"),
     )
     cert_preferred_chain: str = Field(
         "",
-        description="Common name of the top issuer of the chain to take, where an authority offers several",
+        description="Common name of the top issuer of the chain to take, where an ACME authority offers several",
         json_schema_extra=_group("TLS"),
     )
     acme_profile: str = Field(
         "",
-        description="Profile to ask an authority for, as in tlsserver or shortlived. Empty: its own default",
+        description="Profile to ask an ACME authority for, as in tlsserver or shortlived. Empty: its own default",
         json_schema_extra=_group("TLS"),
     )
     acme_eab_key_id: str = Field(
         "",
-        description="Key id of the external account binding, where an authority wants one",
+        description="Key id of the external account binding of CERT_ISSUER, where an ACME authority wants one",
         json_schema_extra=_group("TLS"),
     )
     acme_eab_hmac_key: SecretStr | None = Field(
-        None, description="HMAC key of the external account binding, base64url", json_schema_extra=_group("TLS")
+        None,
+        description="HMAC key of the external account binding of CERT_ISSUER, base64url",
+        json_schema_extra=_group("TLS"),
     )
     acme_fallback_eab_key_id: str = Field(
         "",
-        description="The same key id for CERT_FALLBACK_ISSUER",
+        description="Key id of the external account binding of CERT_FALLBACK_ISSUER",
         json_schema_extra=_group("TLS"),
     )
     acme_fallback_eab_hmac_key: SecretStr | None = Field(
-        None, description="The same HMAC key for CERT_FALLBACK_ISSUER", json_schema_extra=_group("TLS")
+        None,
+        description="HMAC key of the external account binding of CERT_FALLBACK_ISSUER, base64url",
+        json_schema_extra=_group("TLS"),
     )
     acme_ca_file: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit to be shown."""
+"""Text made fit to be shown: what comes from elsewhere, and moments."""
 
 from __future__ import annotations
 
@@ -8,3 +8,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else f"\\{ord(c):03d}" for c in text)
+
+
+def moment_words(text: str) -> str:
+    """Return a moment (RFC 3339, UTC) as sentences have it: `2026-11-27 15:00 UTC`; "" for none."""
+    return f"{text[:10]} {text[11:16]} UTC" if text else ""

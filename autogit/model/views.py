@@ -230,7 +230,10 @@ class ServiceStatusView(View):
 
 
 class CertificateView(View):
-    """One certificate: on disk and as served (`matches` is null where nothing could be asked)."""
+    """One certificate: on disk and as served (`matches` is null where nothing could be asked).
+
+    `renew_at` is empty where Traefik sees to it.
+    """
 
     name: str
     issuer: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from random import SystemRandom
 
@@ -12,25 +13,39 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from autogit.core import renewal
 from autogit.core.compose import COMPOSE_FILE
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Engine, Prepared, as_it_runs, prepare
+from autogit.core.reconcile import Engine, Prepared, prepare
+from autogit.core.schedule import RENEWAL
 from autogit.core.traefik_resolver import is_traefiks
-from autogit.errors import AutogitError, BlockedError, CertificateError, RateLimitedError, UsageError
+from autogit.errors import (
+    AutogitError,
+    BlockedError,
+    CertificateError,
+    ProviderAuthError,
+    RateLimitedError,
+    UnsupportedError,
+    UsageError,
+)
+from autogit.model.acme import DIRECTORIES
 from autogit.model.cert_hooks import CERT_HOOK
 from autogit.model.certificate_views import CertsRenewView
 from autogit.model.host import HostFacts
 from autogit.model.plan import Action, Change, Plan
 from autogit.model.renewal import ASKED_FOR
-from autogit.model.resource import Address
+from autogit.model.resource import Address, Resource
 from autogit.model.settings import LOCAL_ISSUER
+from autogit.model.text import moment_words
 from autogit.operations import certs_by_ingress
-from autogit.operations.certs_served import put_right
+from autogit.operations.certs_served import put_right, what_is_served
+from autogit.operations.certs_view import in_force
 from autogit.operations.platform import Caller, OnEvent, always, apply_part, ignore
-from autogit.operations.project import Project
+from autogit.operations.project import Project, as_it_runs
 from autogit.operations.reconcile import leave_heartbeat
 from autogit.providers.ssl.acme import AcmeIssuer, life_of
+from autogit.providers.ssl.acme_certificate import serial_of
+from autogit.providers.ssl.store import Stored
 from autogit.providers.ssl.trust import install_root, trust_instructions
 
-_HEARTBEAT = "certs-renew"
+_RENEW = "certs renew"
 _RELOAD = "reload"
 
 
@@ -49,16 +64,27 @@ def trust(project: Project, *, install: bool) -> tuple[Path, tuple[str, ...]]:
     Raises CertificateError where there is none yet, UsageError where another authority signs: its root is not AutoGit's
     to hand out.
     """
-    domain = project.settings.base_domain
-    local = project.paths.local_root(domain)
-    if not local.is_file() and LOCAL_ISSUER not in project.certificates.issuers:
+    project = as_it_runs(project)
+    domain, issuer = project.settings.base_domain, project.certificates
+    local, signer = project.paths.local_root(domain), _signer(project)
+    if signer != LOCAL_ISSUER and (signer or LOCAL_ISSUER not in issuer.issuers):
         raise UsageError(
-            f"{project.certificates.issuer} signs the certificate of {domain}, and not AutoGit's own authority",
+            f"{signer or issuer.issuer} signs the certificate of {domain}, and not AutoGit's own authority",
             hint="systems trust a public authority already; docs/how-to/certificates-own-ca.md is about another one",
         )
     if not local.is_file():
         raise CertificateError(f"there is no root certificate for {domain} yet", hint="autogit up makes it")
     return local, install_root(local, domain) if install else trust_instructions(local, domain)
+
+
+def _signer(project: Project) -> str:
+    """Return who signed the certificate that is in force, "" where there is none or it cannot be read."""
+    if is_traefiks(project.settings):
+        return project.certificates.issuer
+    try:
+        return in_force(project, project.settings.base_domain).issuer
+    except UsageError:
+        return ""
 
 
 async def renew(
@@ -74,36 +100,48 @@ async def renew(
     Only certificates change, and what names them: a wish that has changed since the last `up` waits for that, unless
     `moving_on`. `force` renews what is not due. Raises what `up` raises; the former certificate stays in force then.
     """
-    command = "certs issue" if moving_on else "certs renew"
-    if is_traefiks(project.settings):
-        if moving_on:
-            certs_by_ingress.check_here(project, command)
-        leave_heartbeat(project, "ok", _HEARTBEAT)
-        return CertsRenewView(messages=certs_by_ingress.renewed(project))
+    command = "certs issue" if moving_on else _RENEW
+    if moving_on:
+        certs_by_ingress.check_here(project, command)
     try:
         async with apply_lock(project.paths.apply_lock, command, wait_seconds=lock_wait_seconds):
-            messages = await _ask_authority(project)
-            project.certificates.at_once = moving_on
-            engine = _renewing(as_it_runs(project.engine_here), force=force)
-            prepared = await prepare(engine)
-            plan = _certificates_only(prepared, moving_on=moving_on)
-            if not moving_on and (waiting := _moved(project, prepared, plan)):
-                messages.append(f"{waiting} waits for autogit up: its wish has changed since the last one")
-                plan = replace(plan, changes=())
-            messages += _waiting_hooks(prepared, plan)
-            _check_unheld(prepared, plan)
-            caller = Caller(command, always, on_event, project.engine_here)
-            if not plan.pending:
-                done = await put_right(project, prepared, caller)
-                view = CertsRenewView(messages=(*messages, *(done.messages or _idle(project))), applied=done.applied)
-            else:
-                applied = (await apply_part(project, prepared, plan, caller)).applied
-                view = CertsRenewView(messages=tuple(messages), applied=applied)
+            view = await _renewed(as_it_runs(project), command, on_event, force=force)
     except AutogitError:
-        leave_heartbeat(project, "failed", _HEARTBEAT)
+        if not moving_on:
+            leave_heartbeat(project, "failed", RENEWAL)
         raise
-    leave_heartbeat(project, "ok", _HEARTBEAT)
+    if not moving_on:
+        leave_heartbeat(project, "ok", RENEWAL)
     return view
+
+
+async def _renewed(project: Project, command: str, on_event: OnEvent, *, force: bool) -> CertsRenewView:
+    """Do that with the project as it runs; the caller holds the lock."""
+    moving_on = command != _RENEW
+    if is_traefiks(project.settings):
+        if moving_on:
+            raise UnsupportedError(
+                "Traefik orders certificates still: CERT_MANAGER=autogit waits for autogit up",
+                hint="autogit up has AutoGit order, and moves on to that",
+            )
+        return CertsRenewView(messages=certs_by_ingress.renewed(project))
+    messages = await _ask_authority(project)
+    project.certificates.at_once = moving_on
+    prepared = await prepare(_renewing(project.engine_here, force=force))
+    if moving_on:
+        _check_up(prepared)
+    plan = _certificates_only(prepared, moving_on=moving_on)
+    if not moving_on and (moved := _moved(project, prepared, plan)):
+        plan, told = _before_up(project, prepared, plan, moved)
+        messages.append(told)
+    messages += _waiting_hooks(prepared, plan)
+    _check_unheld(prepared, plan)
+    caller = Caller(command, always, on_event, project.engine_here)
+    if not plan.pending:
+        done = await put_right(project, prepared, caller)
+        return CertsRenewView(messages=(*messages, *(done.messages or _idle(project))), applied=done.applied)
+    applied = (await apply_part(project, prepared, plan, caller)).applied
+    return CertsRenewView(messages=tuple(messages), applied=applied)
 
 
 def _renewing(engine: Engine, *, force: bool) -> Engine:
@@ -139,7 +177,16 @@ def _certificates_only(prepared: Prepared, *, moving_on: bool) -> Plan:
 
 
 def _hooks(prepared: Prepared) -> list[Change]:
-    return [c for c in prepared.plan.pending if c.address.kind == CERT_HOOK and c.after is not None]
+    """Return the changes of hooks; these look at what is served where the ingress listens now, for what runs now."""
+    spec, lockfile = prepared.spec, prepared.lockfile
+    port = lockfile.ports.get(f"{spec.ingress}/https", 0)
+    hosts = {r.host for r in spec.routes if lockfile.find(Address(spec.unit_kind, r.service))} or {spec.base_domain}
+
+    def here(change: Change, wish: Resource) -> Change:
+        payload = replace(wish.payload, port=port, hosts=tuple(sorted(hosts)))
+        return replace(change, after=replace(wish, payload=payload))
+
+    return [here(c, c.after) for c in prepared.plan.pending if c.address.kind == CERT_HOOK and c.after]
 
 
 def _waiting_hooks(prepared: Prepared, plan: Plan) -> list[str]:
@@ -160,6 +207,16 @@ def _told(prepared: Prepared, change: Change, chosen: Collection[Address]) -> Ch
     return replace(change, action=Action.UPDATE, fields=fields, after=replace(change.after, attributes=known))
 
 
+def _check_up(prepared: Prepared) -> None:
+    """Refuse to order for a platform of which nothing was brought up: what names certificates is not there yet."""
+    spec = prepared.spec
+    if prepared.lockfile.find(Address(spec.unit_kind, spec.ingress)) is None:
+        raise UsageError(
+            f"no certificate was ordered: {spec.ingress} does not run, so nothing would serve it",
+            hint="autogit up brings the platform up first, and has the certificate issued with it",
+        )
+
+
 def _check_unheld(prepared: Prepared, plan: Plan) -> None:
     """Refuse to order what could not be put in force: what names certificates was edited by hand."""
     if not any(change.address.kind == "certificate" for change in plan.pending):
@@ -177,24 +234,67 @@ def _names(change: Change, place: str) -> bool:
     return change.after is not None and change.before is not None and place in str(change.after.payload)
 
 
-def _moved(project: Project, prepared: Prepared, plan: Plan) -> str:
-    """Return a certificate of which something else is wished for than was applied, "" where there is none."""
+def _before_up(project: Project, prepared: Prepared, plan: Plan, moved: Change) -> tuple[Plan, str]:
+    """Return what is done before `up` where something else is wished for than was applied, and what is not.
+
+    What is due by its age is renewed as it was applied. Raises CertificateError where nobody asks that authority now.
+    """
+    told = f"{moved.address} waits for autogit up: its wish has changed since the last one"
+    known = prepared.facts.certificates.get(moved.address.name)
+    if known and known.renew_at and datetime.fromisoformat(known.renew_at) > project.context.clock():
+        return replace(plan, changes=()), told
+    entry, wish = prepared.lockfile.entries[moved.address].attributes, moved.after
+    if wish is None or entry.get("issuer") not in project.certificates.issuers:
+        raise CertificateError(
+            f"{moved.address} is due and was not renewed: CERT_ISSUER has changed since the last up, and who signed it "
+            "is not asked any more",
+            hint="autogit up moves on to the other authority",
+        )
+    names, key_type = entry["names"], entry["key_type"]
+    kept = {name: entry.get(name, value) for name, value in wish.attributes.items() if name != "version"}
+    payload = replace(wish.payload, names=names, key_type=key_type)
+    again = replace(moved, after=replace(wish, attributes={**wish.attributes, **kept}, payload=payload))
+    changes = tuple(again if change is moved else change for change in plan.changes)
+    return replace(plan, changes=changes), f"{told}; it is due, and renewed as it was"
+
+
+def _moved(project: Project, prepared: Prepared, plan: Plan) -> Change | None:
+    """Return a certificate of which something else is wished for than was applied, None for none.
+
+    Raises CertificateError where none was applied yet: there is nothing to renew.
+    """
     for change in plan.pending:
         entry = prepared.lockfile.find(change.address)
         if change.address.kind != "certificate" or change.after is None:
             continue
-        signer = entry.attributes.get("issuer") if entry else None
+        if entry is None or not entry.attributes:
+            raise _nothing_yet(project, change.address.name)
+        signer = entry.attributes.get("issuer")
         # To go back from the fallback issuer to the first is no new wish.
         goes_back = signer in project.certificates.issuers - {project.certificates.issuer}
         free = {"version", "issuer", "key_type"} if goes_back else {"version"}
         wish = {name: value for name, value in change.after.attributes.items() if name not in free}
-        if entry is None or any(entry.attributes.get(name) != value for name, value in wish.items()):
-            return str(change.address)
-    return ""
+        if any(entry.attributes.get(name) != value for name, value in wish.items()):
+            return change
+    return None
+
+
+def _nothing_yet(project: Project, name: str) -> CertificateError:
+    """Return what to say where a renewal finds nothing in force to renew, and why the first order failed."""
+    issuer = project.certificates
+    failure = issuer.state(name).failure if isinstance(issuer, AcmeIssuer) else ""
+    told = f"; the last try failed: {failure}" if failure else ""
+    return CertificateError(
+        f"no certificate of {name} is in force, so there is none to renew yet{told}",
+        hint="autogit up has it issued and puts it in force",
+    )
 
 
 async def _ask_authority(project: Project) -> list[str]:
-    """Ask the authority when it wants its certificates renewed (ARI, RFC 9773); its silence changes nothing."""
+    """Ask the authority when it wants its certificate renewed (ARI, RFC 9773); its silence changes nothing.
+
+    Of a former base domain's nothing is asked: nobody renews that.
+    """
     issuer, messages = project.certificates, list[str]()
     if not isinstance(issuer, AcmeIssuer):
         return messages
@@ -203,52 +303,79 @@ async def _ask_authority(project: Project) -> list[str]:
         await issuer.settings.clean_up()
     except AutogitError as exc:  # the next run tries again; what is due is more urgent
         messages.append(exc.message)
-    for name in issuer.store.names():
-        stored = issuer.store.newest(name)
-        signer = issuer.signer(stored) if stored else None
-        if stored is None or stored.leaf is None or signer is None:
-            continue
-        state = signer.state(name)
-        if not renewal.may_ask(life_of(stored.leaf), state, now):
-            continue
-        try:
-            info = await signer.client.renewal_info(stored.leaf.public_bytes(Encoding.PEM))
-        except AutogitError as exc:
-            wait = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
-            signer.keep(name, renewal.without_answer(state, now, wait))
-            messages.append(f"{exc.message}; it is renewed by its age")
-        else:
-            signer.keep(name, renewal.with_renewal_info(state, info, now, SystemRandom().random))
+    name = project.settings.base_domain
+    stored = issuer.store.newest(name)
+    signer = issuer.signer(stored) if stored else None
+    if stored is None or stored.leaf is None or signer is None:
+        return messages
+    state = signer.state(name)
+    if not renewal.may_ask(life_of(stored.leaf), state, now):
+        return messages
+    try:
+        info = await signer.client.renewal_info(stored.leaf.public_bytes(Encoding.PEM))
+    except AutogitError as exc:
+        wait = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
+        signer.keep(name, renewal.without_answer(state, now, wait))
+        messages.append(f"{exc.message}; it is renewed by its age")
+    else:
+        signer.keep(name, renewal.with_renewal_info(state, info, now, SystemRandom().random))
     return messages
 
 
 def _idle(project: Project) -> list[str]:
-    facts = project.certificates.facts(project.context.clock())
-    return [f"{name}: nothing to do, renews from {one.renew_at[:16]}" for name, one in sorted(facts.items())]
+    name = project.settings.base_domain
+    facts = project.certificates.facts(project.context.clock()).get(name)
+    if facts is None or facts.due:
+        return []
+    return [f"{name}: nothing to do, renews from {moment_words(facts.renew_at)}"]
 
 
-async def revoke(project: Project, name: str, reason: int) -> tuple[str, ...]:
-    """Have the authority revoke the newest certificate of a name; what is served stays until another is issued.
+async def revoke(
+    project: Project, name: str, reason: int, confirmed_name: str, *, lock_wait_seconds: float = 0.0
+) -> tuple[str, ...]:
+    """Have the authority revoke the certificate of a name that is in force; it is served until another one is issued.
 
-    Raises UsageError where the authority is the local one, and what the authority answers.
+    Raises UsageError where `confirmed_name` is not its name and where no authority can be asked, and what it answers.
     """
     certs_by_ingress.check_here(project, "certs revoke")
+    stored = in_force(project, name)
+    signer = _revoking(project, name, stored)
+    if confirmed_name != name:
+        told = f"{confirmed_name} is not its name" if confirmed_name else "that was not confirmed with its name"
+        raise UsageError(
+            f"the certificate of {name} was not revoked: {told}", hint=f"autogit certs revoke {name} --confirm {name}"
+        )
+    leaf = stored.chain[0]
+    pem, serial = leaf.public_bytes(Encoding.PEM), serial_of(leaf)
+    async with apply_lock(project.paths.apply_lock, "certs revoke", wait_seconds=lock_wait_seconds):
+        try:
+            await signer.client.revoke(pem, reason)
+        except ProviderAuthError:  # closed, lost or another one: the certificate's own key has the same right
+            key = (signer.store.folder(name, stored.version) / "key.pem").read_bytes()
+            await signer.client.revoke(pem, reason, key)
+        signer.keep(name, renewal.after_revocation(signer.state(name), serial))
+    is_served = any(one.serial == serial for one in await what_is_served(project, None))
+    now = "it is still served" if is_served else "it is not served now"
+    another = "; autogit certs renew puts another one in its place" if name == project.settings.base_domain else ""
+    return (f"{signer.issuer} has revoked {serial} of {name}", f"{now}{another}")
+
+
+def _revoking(project: Project, name: str, stored: Stored) -> AcmeIssuer:
+    """Return who asks the authority that signed a version. Raises UsageError where nobody does."""
     issuer = project.certificates
-    if not isinstance(issuer, AcmeIssuer):
+    signer = issuer.signer(stored) if isinstance(issuer, AcmeIssuer) else None
+    if signer is not None:
+        return signer
+    is_wished = stored.issuer in issuer.issuers
+    another = "autogit certs renew --force" if is_wished else "autogit up"
+    if stored.issuer == LOCAL_ISSUER:
         raise UsageError(
-            "the local authority keeps no list of what it revoked", hint="autogit certs renew --force makes another"
+            f"AutoGit's own authority signed that of {name}, and it keeps no list of what it revoked",
+            hint=f"{another} puts one with a new key in its place; whoever has the old key can use it until "
+            f"{stored.chain[0].not_valid_after_utc:%Y-%m-%d} all the same",
         )
-    stored = issuer.store.newest(name)
-    if stored is None or stored.leaf is None:
-        raise UsageError(f"there is no certificate of {name}", hint="autogit certs status lists them")
-    signer = issuer.signer(stored)
-    if signer is None:
-        raise UsageError(
-            f"that of {name} is one of {stored.issuer}, which cannot be asked",
-            hint=f"set CERT_ISSUER to {stored.issuer} again; autogit certs renew --force has another one issued",
-        )
-    await signer.client.revoke(stored.leaf.public_bytes(Encoding.PEM), reason)
-    return (
-        f"{signer.issuer} has revoked {stored.leaf.serial_number:x} of {name}",
-        "it is still served: autogit certs renew --force has another one issued",
+    known = stored.issuer if stored.issuer in DIRECTORIES else stored.meta.get("directory_url") or stored.issuer
+    raise UsageError(
+        f"that of {name} is one of {stored.issuer}, which is not asked any more",
+        hint=f"set CERT_ISSUER to {known} again to have it revoked; {another} puts another one in its place",
     )

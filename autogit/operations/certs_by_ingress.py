@@ -12,20 +12,24 @@ from time import monotonic
 from autogit.core.reconcile import Prepared
 from autogit.core.redact import redact
 from autogit.core.traefik_resolver import covers, is_traefiks
-from autogit.core.verify import Verdict, await_routes, reachable
+from autogit.core.verify import Verdict, await_routes
 from autogit.errors import AutogitError, UnsupportedError
-from autogit.model.certificate_views import CertificateStatusView, CertsView, ServedView
+from autogit.model.certificate_views import CertificateStatusView, CertsView
 from autogit.model.host import CertificateFacts
 from autogit.model.plan import Plan
 from autogit.model.resource import Address
 from autogit.model.spec import PlatformSpec, ResolverSpec
+from autogit.model.text import moment_words
 from autogit.operations.project import Project
-from autogit.providers.ssl.served import Served, served_certificate
+from autogit.operations.wire import ask_ingress, days_left, served_view
+from autogit.providers.ssl.served import Served
 from autogit.providers.ssl.traefik import TraefikIssuer
 
 FIRST_ORDER_SECONDS = 150.0
 """How long a first order may take: lego gives records up to two minutes to be seen everywhere."""
 _POLL_SECONDS = 0.2
+_READING_SECONDS = 2.0
+"""How long a Traefik that was started anew may take to read its certificates."""
 _POLLS_A_LOOK = 5
 _LOG_LINES = 400
 _LAST_SHARE = 6
@@ -90,6 +94,24 @@ def settling(prepared: Prepared) -> Plan | None:
     return replace(prepared.plan, changes=tuple(c for c in prepared.plan.changes if c.address == place))
 
 
+async def is_without_its_own(project: Project, prepared: Prepared) -> bool:
+    """Tell whether Traefik serves a certificate of its own making though it has one that is good.
+
+    It has started while others could read its file, and that was mended without it. One that was just started has read
+    nothing yet, and is given a moment.
+    """
+    resolver, spec = prepared.spec.resolver, prepared.spec
+    unit = prepared.state.find(Address(spec.unit_kind, spec.ingress))
+    if resolver is None or resolver.is_awaited or unit is None or unit.attributes.get("state") != "running":
+        return False
+    deadline = monotonic() + _READING_SECONDS
+    while any(_DEFAULT in one.issuer for one in (await ask_ingress(project)).values()):
+        if monotonic() >= deadline:
+            return True
+        await asyncio.sleep(_POLL_SECONDS)
+    return False
+
+
 async def _await_order(project: Project, spec: PlatformSpec, resolver: ResolverSpec) -> str:
     """Return "" once Traefik has certificates for all names, else what its log says, or that time is over."""
     deadline, looks = monotonic() + FIRST_ORDER_SECONDS, 0
@@ -131,10 +153,8 @@ async def status(project: Project) -> CertsView:
     """Return what Traefik has, and what is served for each name of the platform."""
     spec, now = project.outline(), project.context.clock()
     facts, issuer = _facts(project), _issuer(project)
-    hosts = sorted({route.host for route in spec.routes})
-    found = await asyncio.gather(*(_served(project, spec, host) for host in hosts))
-    serials = issuer.serials(now)
-    problems = [f"{host}: {why}" for host, one in zip(hosts, found, strict=True) if (why := _wrong(one, serials, now))]
+    found, serials = await ask_ingress(project), issuer.serials(now)
+    problems = [f"{host}: {why}" for host, one in found.items() if (why := _wrong(one, serials, now))]
     said = await said_of_orders(project, spec.ingress) if problems or not facts.serial else ""
     sentences = [sentence for sentence in (issuer.problem(), *problems) if sentence]
     missing = facts.due or ("" if covers(facts.names, spec.certificate.names) else "it has none for all names yet")
@@ -147,24 +167,17 @@ async def status(project: Project) -> CertsView:
                 names=facts.names,
                 serial=facts.serial,
                 not_after=facts.not_after,
-                days_left=_days(facts.not_after, now),
-                renew_at=facts.renew_at if facts.serial else "",
+                days_left=days_left(facts.not_after, now),
+                renew_at="",
                 due=missing,
                 failure=said,
+                manager="traefik",
                 level="error" if sentences or missing else "ok",
                 sentence="; ".join(sentences) or missing,
-                served=tuple(_view(h, one, serials, now) for h, one in zip(hosts, found, strict=True)),
+                served=tuple(served_view(host, one, serials, now) for host, one in found.items()),
             ),
         )
     )
-
-
-async def _served(project: Project, spec: PlatformSpec, host: str) -> Served:
-    port = project.store.load().ports.get(f"{spec.ingress}/https", 0)
-    if not port:
-        return Served(error="nothing was applied yet")
-    address = project.ingress_address or reachable(spec.bind_address)
-    return await asyncio.to_thread(served_certificate, address, port, host)
 
 
 def _wrong(served: Served, serials: frozenset[str], now: datetime) -> str:
@@ -175,28 +188,13 @@ def _wrong(served: Served, serials: frozenset[str], now: datetime) -> str:
         return f"is served with a certificate of Traefik's own making, which nobody trusts: {_HINT}"
     start, end = (datetime.fromisoformat(text) for text in (served.not_before, served.not_after))
     if end <= now:
-        return f"is served with one that has expired at {served.not_after[:16]} UTC"
+        return f"is served with one that has expired at {moment_words(served.not_after)}"
     if end - now < (end - start) / _LAST_SHARE:
-        return f"is served with one that ends at {served.not_after[:16]} UTC: Traefik should have renewed it long ago"
+        ends = moment_words(served.not_after)
+        return f"is served with one that ends at {ends}: Traefik should have renewed it long ago"
     if served.serial not in serials:
         return "is served with another one than Traefik's"
     return ""
-
-
-def _view(host: str, served: Served, serials: frozenset[str], now: datetime) -> ServedView:
-    return ServedView(
-        host=host,
-        serial=served.serial,
-        not_after=served.not_after,
-        matches=served.serial in serials,
-        error=served.error,
-        issuer=served.issuer,
-        days_left=_days(served.not_after, now),
-    )
-
-
-def _days(not_after: str, now: datetime) -> int:
-    return max((datetime.fromisoformat(not_after) - now).days, 0) if not_after else 0
 
 
 def _facts(project: Project) -> CertificateFacts:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from autogit.core.reconcile import Prepared
 from autogit.core.store import Recorder
-from autogit.core.succession import running_ingress
-from autogit.core.verify import reachable
 from autogit.errors import CertificateError, Fault, NotReadyError
 from autogit.model.cert_hooks import CERT_HOOK
 from autogit.model.certificate_views import CertsRenewView, ServedView
@@ -18,7 +15,7 @@ from autogit.model.plan import Action, Change, FieldChange, Plan
 from autogit.model.resource import Address
 from autogit.operations.platform import Caller, apply_part
 from autogit.operations.project import Project
-from autogit.providers.ssl.served import served_certificate
+from autogit.operations.wire import ask_ingress, served_view
 
 _RELOAD = "reload"
 _OTHER = "another certificate is served than is in force"
@@ -26,19 +23,8 @@ _OTHER = "another certificate is served than is in force"
 
 async def what_is_served(project: Project, facts: CertificateFacts | None) -> tuple[ServedView, ...]:
     """Return what the ingress serves for each name of the platform; `facts` are those of what it should be."""
-    spec, lockfile = project.outline(), project.store.load()
-    port = lockfile.ports.get(f"{running_ingress(project.settings, lockfile)}/https", 0)
-    address = project.ingress_address or reachable(spec.bind_address)
-    hosts = sorted({route.host for route in spec.routes})
-    return tuple(await asyncio.gather(*(_served(host, address, port, facts) for host in hosts)))
-
-
-async def _served(host: str, address: str, port: int, facts: CertificateFacts | None) -> ServedView:
-    if not port:
-        return ServedView(host=host, error="nothing was applied yet")
-    found = await asyncio.to_thread(served_certificate, address, port, host)
-    same = bool(facts and facts.serial and facts.serial == found.serial)
-    return ServedView(host=host, serial=found.serial, not_after=found.not_after, matches=same, error=found.error)
+    now, serials = project.context.clock(), {facts.serial} if facts and facts.serial else frozenset[str]()
+    return tuple(served_view(host, found, serials, now) for host, found in (await ask_ingress(project)).items())
 
 
 async def put_right(project: Project, prepared: Prepared, caller: Caller) -> CertsRenewView:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
 from autogit.core.reconcile import Prepared, prepare
+from autogit.core.schedule import RENEWAL
 from autogit.core.store import lockfile_store
 from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import AutogitError
@@ -17,7 +18,7 @@ from autogit.model.project import ProjectPaths
 from autogit.model.views import DoctorView, FindingView
 from autogit.operations.present import published_ports
 from autogit.operations.project import Project, open_project
-from autogit.operations.reconcile import read_healths
+from autogit.operations.reconcile import last_heartbeat, read_healths
 from autogit.providers.host.secret_store import SecretStore
 
 _GIB = 1024**3
@@ -26,6 +27,8 @@ _LEAST_YEAR = 2026
 _LOCALHOST = ".localhost"
 _LONGEST_SYNC_SILENCE_SECONDS = 3600
 _LONGEST_SILENCE_SECONDS = 900.0
+_LONGEST_RENEWAL_SILENCE_SECONDS = 7 * 3600.0
+"""The job starts every six hours, up to an hour late."""
 
 
 async def diagnose(paths: ProjectPaths) -> DoctorView:
@@ -181,7 +184,10 @@ async def _certificates(project: Project) -> list[FindingView]:
     if not health.ok:
         fix = health.fix or "restore the key from a backup before the certificate is due (docs/how-to/recover.md)"
         found.append(FindingView(check="authority", level="error", message=health.detail, fix=fix))
-    return found
+    hooks = await project.hooks.health()
+    if project.settings.cert_deploy_hooks and not hooks.ok:
+        found.append(FindingView(check="certificate hooks", level="error", message=hooks.detail, fix=hooks.fix))
+    return [*found, *_beat(project, RENEWAL, "renewal", _LONGEST_RENEWAL_SILENCE_SECONDS)]
 
 
 async def _healing(project: Project) -> list[FindingView]:
@@ -204,6 +210,9 @@ def _beat(project: Project, job: str, check: str, longest_seconds: float) -> Ite
     if age > longest_seconds:
         message = f"autogit {command} ran last {age / 60:.0f} minutes ago"
         yield FindingView(check=check, level="warning", message=message, fix="autogit schedule show")
+    elif last_heartbeat(project, job)[1] == "failed":
+        message = f"autogit {command} failed when it ran last, {age / 60:.0f} minutes ago"
+        yield FindingView(check=check, level="warning", message=message, fix=f"autogit {command} says why")
     else:
         yield FindingView(check=check, level="ok", message=f"autogit {command} is at work")
 

@@ -37,6 +37,7 @@ def load_issuer(settings: Settings, context: ProviderContext, dns: DNSRecords | 
         budget=acme_budget,
         look_first=proofs.look_first,
         clean_up=proofs.clean_up,
+        domain=settings.base_domain,
         staging=staging_of(server),
         key_type=settings.cert_key_type,
         profile=settings.acme_profile,

@@ -16,7 +16,7 @@ from autogit.core.plan import conflicts
 from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
-from autogit.core.traefik_resolver import order_anew
+from autogit.core.traefik_resolver import is_traefiks, order_anew, started_anew
 from autogit.core.verify import Verdict, await_routes
 from autogit.errors import (
     AutogitError,
@@ -31,13 +31,15 @@ from autogit.errors import (
     UnsupportedError,
     UsageError,
 )
+from autogit.model.lockfile import Lockfile
 from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan, Policy
 from autogit.model.resource import Address
+from autogit.model.spec import PlatformSpec
 from autogit.model.views import PlanView, UpView
 from autogit.operations import certs_by_ingress, present
 from autogit.operations.audit import write_audit
 from autogit.operations.dns_views import remember
-from autogit.operations.project import Project
+from autogit.operations.project import Project, as_it_runs
 from autogit.operations.seal import break_seal, write_seal
 from autogit.operations.taking_back import Run, take_certificate_back, take_refused_back
 from autogit.providers.host.atomic import write_atomic
@@ -113,7 +115,10 @@ async def _prepare(project: Project, request: UpRequest) -> Prepared:
     if unknown := request.adopt - others:
         names = ", ".join(sorted(map(str, unknown)))
         raise UsageError(f"--adopt {names}: nobody else made that", hint="autogit plan shows what somebody else made")
-    return replace(prepared, plan=order_anew(prepared.spec, prepared.plan))
+    planned = order_anew(prepared.spec, prepared.plan)
+    if not request.kinds and await certs_by_ingress.is_without_its_own(project, prepared):
+        planned = started_anew(prepared.spec, planned, "it serves a certificate of its own making, and has a good one")
+    return replace(prepared, plan=planned)
 
 
 def _engine(project: Project, request: UpRequest) -> Engine:
@@ -227,7 +232,7 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
     _raise_failures(project, result, problems)
     after = await prepare(caller.engine, plan.policy)
     applied = tuple(present.outcome_view(o) for o in result.outcomes)
-    if rest := certs_by_ingress.settling(after):
+    if plan is prepared.plan and (rest := certs_by_ingress.settling(after)):
         done = await apply_part(project, after, rest, replace(caller, confirm=always))
         return done.model_copy(
             update={
@@ -239,7 +244,8 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
     if not after.plan.pending and not after.plan.held:
         forget_previous(project.paths)
         record_in_sync(caller.engine, after)
-        write_seal(project, after)
+        if project.as_wished:
+            write_seal(project, after)
     return UpView(
         plan=view,
         applied=applied,
@@ -256,7 +262,7 @@ async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, c
     record_in_sync(caller.engine, prepared)
     if plan is prepared.plan and not plan.held:
         break_seal(project.paths)
-        verdict = await _ask_routes(project, prepared, failed=frozenset())
+        verdict = await _ask_routes(project, prepared.spec)
         if verdict.problems:
             raise NotReadyError(
                 "there is nothing to change, and not everything answers",
@@ -295,7 +301,9 @@ async def _carry_out(
         failed = frozenset(a.name for a in missed if a.kind == prepared.spec.unit_kind)
         if prepared.spec.ingress in failed or not caller.local:
             return ()
-        verdict = await _ask_routes(project, prepared, failed=failed)
+        up = tuple(route for route in prepared.spec.routes if route.service not in failed)
+        spec, is_whole = replace(prepared.spec, routes=up), plan is prepared.plan
+        verdict = await (_ask_routes(project, spec) if is_whole else _ask_what_runs(project, spec, recorder.lockfile))
         if verdict.certificate:
             await take_certificate_back(run, prepared.spec.certificate)
         return verdict.problems
@@ -324,13 +332,25 @@ async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[
     return ("what was asked for failed",)
 
 
-async def _ask_routes(project: Project, prepared: Prepared, *, failed: frozenset[str]) -> Verdict:
-    """Ask every route from outside, but for services that are known to be down."""
-    spec = replace(prepared.spec, routes=tuple(r for r in prepared.spec.routes if r.service not in failed))
-    if spec.resolver:
+async def _ask_routes(project: Project, spec: PlatformSpec) -> Verdict:
+    """Ask every route from outside."""
+    if spec.resolver and is_traefiks(project.settings):
         return await certs_by_ingress.ask_routes(project, spec, spec.resolver)
     fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
-    return await await_routes(spec, project.certificates.root_path(spec.base_domain), fresh.serial if fresh else "")
+    serials = certs_by_ingress.serials_of(project, fresh) if fresh else frozenset[str]()
+    serial = next(iter(serials)) if len(serials) == 1 else ""
+    return await await_routes(spec, project.certificates.root_path(spec.base_domain), serial)
+
+
+async def _ask_what_runs(project: Project, spec: PlatformSpec, lockfile: Lockfile) -> Verdict:
+    """Ask the routes of what was applied, where it listens: what else is wished for waits for `up`."""
+    try:
+        runs = as_it_runs(project, lockfile)
+    except AutogitError as exc:  # what was changed is recorded all the same
+        return Verdict((exc.message,))
+    applied = {a.name for a, entry in lockfile.entries.items() if a.kind == spec.unit_kind and entry.attributes}
+    routes = tuple(route for route in spec.routes if route.service in applied)
+    return await _ask_routes(runs, replace(spec, routes=routes, ports=lockfile.ports, ingress=runs.settings.ingress))
 
 
 def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[str]) -> None:

@@ -15,10 +15,12 @@ from autogit.core.reconcile import Engine
 from autogit.core.settings import build_settings, load_settings, read_env
 from autogit.core.spec import build_spec, check_supported, chosen_services
 from autogit.core.store import LockfileStore, lockfile_store
+from autogit.core.succession import put_back
 from autogit.core.traefik_resolver import resolver_secrets
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
 from autogit.model.host import HostFacts
+from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
 from autogit.model.settings import Settings
 from autogit.model.spec import PlatformSpec
@@ -58,7 +60,8 @@ class Project:
     """One opened project. Providers are made once and hold no connection until used.
 
     `inputs` are the digests of what it was read from (path -> `fastpath` digest), taken before it was read.
-    `ingress_address` is where the ingress is reached from here ("": at the published address).
+    `ingress_address` is where the ingress is reached from here ("": at the published address). `as_wished` tells that
+    the settings are those of `.env`, and not those that are in force until `up` moves on.
     """
 
     paths: ProjectPaths
@@ -74,6 +77,7 @@ class Project:
     inputs: Mapping[str, str]
     ingress_address: str = ""
     dns: DNSRecords | None = None
+    as_wished: bool = True
 
     @property
     def engine(self) -> Engine:
@@ -142,11 +146,27 @@ class Project:
         return (locked | built_in | set(given.values())) - {""}
 
     def _former_settings(self, key: str, value: str) -> Settings:
-        values = {name: line.value for name, line in read_env(self.paths.env_file).items()}
-        values.pop(key, None)
-        if value:
-            values[key] = value
-        return build_settings(values, self.catalogue.descriptors, env_dir=self.paths.env_file.parent)
+        return self.settings_with({key: value})
+
+    def settings_with(self, former: Mapping[str, str]) -> Settings:
+        """Return the settings of `.env` with these put back to earlier values ("": not set). Raises SettingsError."""
+        values = {name: line.value for name, line in read_env(self.paths.env_file).items()} | dict(former)
+        kept = {key: value for key, value in values.items() if value or key not in former}
+        return build_settings(kept, self.catalogue.descriptors, env_dir=self.paths.env_file.parent)
+
+
+def as_it_runs(project: Project, lockfile: Lockfile | None = None) -> Project:
+    """Return the project with the ingress, and whoever orders certificates, that are in force (by the lockfile).
+
+    Until `up` moves on, those are healed, renewed for and looked at. Raises SettingsError and UnsupportedError.
+    """
+    former = put_back(project.settings, project.store.load() if lockfile is None else lockfile)
+    if not former:
+        return project
+    settings = project.settings_with(former)
+    context = replace(project.context, settings={**project.context.settings, **former})
+    issuer = load_issuer(settings, context, project.dns)
+    return replace(project, settings=settings, context=context, certificates=issuer, as_wished=False)
 
 
 def find_programs(catalogue: Catalogue) -> Mapping[str, str]:

@@ -21,8 +21,9 @@ from autogit.core.healing import (
     transitions,
 )
 from autogit.core.lock import apply_lock
-from autogit.core.reconcile import Engine, Prepared, as_it_runs, carry_out, find_obstacles, prepare
+from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare
 from autogit.core.repairs import Repairs, find_repairs, without
+from autogit.core.traefik_resolver import STORAGE, with_storage_read
 from autogit.errors import AutogitError
 from autogit.fastpath import sealed_resources
 from autogit.model.healing import DEFAULT_POLICY, HealingPolicy, ServiceHealth, ServiceState
@@ -31,7 +32,7 @@ from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address
 from autogit.model.views import HealthView, RepairView, TurnView
 from autogit.operations.audit import write_audit
-from autogit.operations.project import Project
+from autogit.operations.project import Project, as_it_runs
 from autogit.operations.seal import break_seal
 from autogit.providers.host.atomic import write_atomic
 
@@ -116,17 +117,24 @@ async def take_turn(project: Project, policy: HealingPolicy) -> Turn:
 
 async def _look_and_heal(turn: Turn) -> None:
     """Look without the lock, so that nobody who wants it is turned away for a mere look."""
-    lock, engine = turn.project.paths.apply_lock, _engine(turn.project)
+    lock, opened = turn.project.paths.apply_lock, turn.project
     async with apply_lock(lock, COMMAND):
         pass  # whoever holds it is changing what would be looked at
-    prepared = await prepare(engine)
-    repairs = find_repairs(prepared.plan, prepared.lockfile)
+    turn.project = as_it_runs(opened)
+    prepared, repairs = await _look_for_repairs(turn.project)
     async with apply_lock(lock, COMMAND):
         if repairs.plan.pending:  # somebody may have had the lock since
-            prepared = await prepare(engine)
-            repairs = find_repairs(prepared.plan, prepared.lockfile)
+            turn.project = as_it_runs(opened)
+            prepared, repairs = await _look_for_repairs(turn.project)
         turn.healths = read_healths(turn.project.paths)
         await _heal(turn, prepared, repairs)
+
+
+async def _look_for_repairs(project: Project) -> tuple[Prepared, Repairs]:
+    project.certificates.patient = True
+    prepared = await prepare(_engine(project))
+    prepared = replace(prepared, plan=with_storage_read(prepared.spec, prepared.plan))
+    return prepared, find_repairs(prepared.plan, prepared.lockfile)
 
 
 def _engine(project: Project) -> Engine:
@@ -134,7 +142,7 @@ def _engine(project: Project) -> Engine:
 
     DNS is left to `autogit dns sync`: that its provider cannot be reached must not keep a service down.
     """
-    return replace(as_it_runs(project.engine_here), former_settings=lambda _key, _value: project.settings)
+    return replace(project.engine_here, former_settings=lambda _key, _value: project.settings)
 
 
 async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:
@@ -149,7 +157,10 @@ async def _heal(turn: Turn, prepared: Prepared, found: Repairs) -> None:
         seen, reason = _look(prepared, Address(kind, name), refused)
         turn.keep(health, observed(health, seen, reason, turn.now(), turn.policy))
     resting = {Address(kind, n) for n, h in turn.healths.items() if not may_repair(h, turn.now(), turn.policy)}
-    plan = without(found.plan, resting | set(obstacles))
+    left = resting | set(obstacles)
+    if Address(kind, prepared.spec.ingress) in left:  # its file would be mended, and never be read
+        left |= {change.address for change in found.plan.pending if change.address.kind == STORAGE}
+    plan = without(found.plan, left)
     if plan.pending:
         await _repair(turn, prepared, plan)
     if turn.healths != before:
@@ -283,6 +294,15 @@ def leave_heartbeat(project: Project, result: str, job: str = COMMAND) -> None:
     row = {"at": project.context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"), "result": result}
     with suppress(AutogitError):
         write_atomic(project.paths.heartbeats / f"{job}.json", json.dumps(row).encode(), 0o600)
+
+
+def last_heartbeat(project: Project, job: str) -> tuple[str, str]:
+    """Return when a job was last at work (RFC 3339, UTC) and how that ended; empty where it never was."""
+    try:
+        row = json.loads((project.paths.heartbeats / f"{job}.json").read_text(encoding="utf-8"))
+        return str(row["at"]), str(row["result"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", ""
 
 
 def sentence_of(exc: AutogitError | OSError) -> str:

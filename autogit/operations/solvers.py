@@ -55,7 +55,7 @@ def load_proofs(
         return Proofs(by_http, partial(_look_by_http, settings, by_http, world, say), by_http.clean_leftovers)
     # The world is asked: its secondaries count, not the primary that was written to.
     by_dns = _dns01(_provider(settings, dns), context, world, say)
-    return Proofs(by_dns, partial(_look_by_dns, world), by_dns.clean_leftovers)
+    return Proofs(by_dns, partial(_look_by_dns, world, say), by_dns.clean_leftovers)
 
 
 def _dns01(provider: DNSProvider[Any], context: ProviderContext, world: Lookup, say: Say) -> Dns01Solver:
@@ -107,10 +107,10 @@ def _http01(settings: Settings, context: ProviderContext, world: Lookup, say: Sa
     )
 
 
-async def _look_by_dns(world: Lookup, client: AcmeClient, names: tuple[str, ...]) -> None:
+async def _look_by_dns(world: Lookup, say: Say, client: AcmeClient, names: tuple[str, ...]) -> None:
     from autogit.providers.ssl.solvers.preflight import PreflightRequest  # noqa: PLC0415 - the same
 
-    await _look(world, client, PreflightRequest(names, "dns-01"))
+    await _look(world, client, PreflightRequest(names, "dns-01"), None, say)
 
 
 async def _look_by_http(  # noqa: PLR0913, PLR0917 - who is asked what, and who hears of it

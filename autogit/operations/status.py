@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from autogit.core.lock import find_holder
 from autogit.core.reconcile import Prepared, prepare
+from autogit.core.traefik_resolver import is_traefiks
 from autogit.core.verify import RouteCheck, check_routes
 from autogit.model.healing import ServiceHealth, ServiceState
 from autogit.model.spec import PlatformSpec, ServiceSpec
@@ -23,17 +23,16 @@ from autogit.operations import present
 from autogit.operations.certs_by_ingress import serials_of
 from autogit.operations.project import Project
 from autogit.operations.reconcile import read_healths
-
-_SECONDS_A_DAY = 86400
+from autogit.operations.wire import days_left
 
 
 async def status(project: Project) -> StatusView:
     """Return everything `autogit status` says; changes nothing."""
     prepared = await prepare(project.engine_here)
     spec, units = prepared.spec, _units(prepared)
-    checks = await _checks(project, spec, running=spec.ingress in units)
+    checks, unasked = await _checks(project, spec, running=spec.ingress in units)
     healths = read_healths(project.paths)
-    seen = (_service(spec, service, units.get(service.name), checks.get(service.name)) for service in spec.services)
+    seen = (_service(spec, one, units.get(one.name), checks.get(one.name), unasked) for one in spec.services)
     services = tuple(view.model_copy(update=_healing(view, healths.get(view.name))) for view in seen)
     certificate = _certificate(project, prepared, checks)
     holder = find_holder(project.paths.apply_lock)
@@ -59,8 +58,8 @@ async def list_services(project: Project) -> tuple[Service, ...]:
     """
     spec = project.outline()
     units = {name: _Unit(state) for name, state in (await project.runtime.units()).items()}
-    checks = await _checks(project, spec, running=spec.ingress in units)
-    views = (_service(spec, service, units.get(service.name), checks.get(service.name)) for service in spec.services)
+    checks, unasked = await _checks(project, spec, running=spec.ingress in units)
+    views = (_service(spec, one, units.get(one.name), checks.get(one.name), unasked) for one in spec.services)
     return tuple(Service(name=v.name, subdomain=v.subdomain, status=v.status, ports=v.ports) for v in views)
 
 
@@ -80,20 +79,22 @@ def _units(prepared: Prepared) -> dict[str, _Unit]:
     }
 
 
-async def _checks(project: Project, spec: PlatformSpec, *, running: bool) -> Mapping[str, RouteCheck]:
-    """Ask the routes of the services that run; without a running ingress there is nobody to ask."""
+async def _checks(project: Project, spec: PlatformSpec, *, running: bool) -> tuple[Mapping[str, RouteCheck], str]:
+    """Ask the routes of the services that run; return the answers, and why nothing could be asked."""
     root = project.certificates.root_path(spec.base_domain)
-    if not running or not root.exists():
-        return {}
+    if not running:
+        return {}, "not reachable: the ingress is down"
+    if not root.exists():
+        return {}, "not asked through the ingress: there is no certificate yet (autogit certs status)"
     checks = await check_routes(spec, root, address=project.ingress_address)
-    return {check.route.service: check for check in checks}
+    return {check.route.service: check for check in checks}, ""
 
 
 def _service(
-    spec: PlatformSpec, service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None
+    spec: PlatformSpec, service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None, unasked: str
 ) -> ServiceStatusView:
     probed = any(r.service == service.name and r.probe_path != "" for r in spec.routes)
-    state, detail = _verdict(service, unit, check, probed=probed)
+    state, detail = _verdict(service, unit, check, unasked if probed else "")
     descriptor = service.descriptor
     hosts = [r.host for r in spec.routes if r.service == service.name]
     return ServiceStatusView(
@@ -124,7 +125,8 @@ def _external_port(service: ServiceSpec) -> int | None:
     return service.ports.get("https" if "https" in published else "http")
 
 
-def _verdict(service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None, *, probed: bool) -> tuple[Status, str]:
+def _verdict(service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None, unasked: str) -> tuple[Status, str]:
+    """Return how a service is; `unasked` is why its probe through the ingress was not asked ("": it was)."""
     if service.unavailable:
         return "unknown", service.unavailable
     if unit is None:
@@ -133,8 +135,8 @@ def _verdict(service: ServiceSpec, unit: _Unit | None, check: RouteCheck | None,
         return "unhealthy", f"it is {unit.state}"
     if check is not None and check.problem:
         return "degraded", check.problem
-    if check is None and probed:
-        return "degraded", "not reachable: the ingress is down"
+    if check is None and unasked:
+        return "degraded", unasked
     return "healthy", "answers" + (" directly and through the ingress" if check else "")
 
 
@@ -143,13 +145,13 @@ def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, Rout
     if facts is None or not facts.serial:
         return None
     served = sorted({c.probe.serial_hex for c in checks.values() if c.probe.serial_hex})
-    left = datetime.fromisoformat(facts.not_after) - project.context.clock()
+    wildcard = f"*.{prepared.spec.base_domain}"
     return CertificateView(
-        name=f"*.{prepared.spec.base_domain}",
+        name=wildcard if wildcard in facts.names else prepared.spec.base_domain,
         issuer=prepared.spec.certificate.issuer,
         not_after=facts.not_after,
-        days_left=int(left.total_seconds() // _SECONDS_A_DAY),
-        renew_at=facts.renew_at,
+        days_left=days_left(facts.not_after, project.context.clock()),
+        renew_at="" if is_traefiks(project.settings) else facts.renew_at,
         serial=facts.serial,
         served_serial=", ".join(served),
         matches=set(served) <= serials_of(project, facts) if served else None,

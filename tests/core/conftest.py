@@ -16,7 +16,7 @@ from autogit.providers.base import HealthStatus, ProviderContext, Reconciler
 class InMemory(Reconciler):
     provider_type = "host"
     provider_name = "memory"
-    kinds = ("file", "process", "certificate", "secret", "volume")
+    kinds = ("file", "process", "certificate", "secret", "volume", "cert_hook")
 
     def __init__(self, context):
         super().__init__(context)

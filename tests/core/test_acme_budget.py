@@ -158,6 +158,14 @@ def test_of_other_authorities_no_limit_is_known_and_nothing_is_kept():
     assert refusal(budget, request, NOW) == ""
 
 
+def test_the_brake_on_renewals_holds_for_other_authorities_too():
+    renewal = replace(WILDCARD, server=OTHER, replaces=True)
+    assert refusal(issued([renewal] * 199), renewal, NOW) == "", "one's own authority may issue for minutes"
+    budget = issued([renewal] * 200)
+    assert "200 renewals of exactly *.home.test, home.test in 1 day" in refusal(budget, renewal, NOW + HOUR)
+    assert refusal(budget, renewal, NOW + DAY) == ""
+
+
 def test_the_limit_is_the_hosts_however_its_url_is_written():
     shouted = replace(PRODUCTION, directory_url="HTTPS://ACME-v02.API.letsencrypt.org:443/directory?x=1")
     assert refusal(used(WILDCARD, "certificate", 5), replace(WILDCARD, server=shouted), NOW) != ""

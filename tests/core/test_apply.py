@@ -76,6 +76,15 @@ def test_nothing_is_deleted_when_something_failed(run, memory, resource):
     assert lockfile.find(Address("process", "old")) is not None
 
 
+def test_a_hook_that_failed_keeps_nothing_that_is_to_go(run, memory, resource):
+    """It takes the certificate to others: nothing of the platform hangs on it."""
+    run([resource("process/old")])
+    memory.failing = {"cert_hook/mail-1": ()}
+    _, result, lockfile = run([resource("cert_hook/mail-1")])
+    assert [str(o.address) for o in result.failed] == ["cert_hook/mail-1"]
+    assert lockfile.find(Address("process", "old")) is None
+
+
 def test_an_undone_file_is_planned_again_and_not_taken_for_a_hand_edit(run, memory, resource):
     """A failed replacement puts the former file back: the next plan must update it, not hold it."""
     first = [resource("file/c", sha="old"), resource("process/p", ["file/c"], replace_on=["program"], program="old")]

@@ -50,21 +50,28 @@ def test_the_fallback_is_asked_for_failures_that_it_need_not_have(kind, asked):
 
 
 def test_a_fallbacks_certificate_is_kept_for_half_of_its_life():
-    due = returns(LIFE, OWN, RenewalState(), day(1))
+    due = returns(LIFE, OWN, RenewalState(), day(1), trusted=True)
     assert due.moment == day(45)
     assert "fallback" in due.reason
 
 
 def test_a_limit_of_the_first_authority_keeps_it_longer_and_never_past_its_own_renewal():
     limited = RenewalState(failures=1, failed_at=day(44), failure_kind="rate-limited", limited_until=day(50))
-    assert returns(LIFE, OWN, limited, day(46)).moment == day(50)
+    assert returns(LIFE, OWN, limited, day(46), trusted=True).moment == day(50)
     for_ever = RenewalState(failures=1, failed_at=day(44), failure_kind="rate-limited", limited_until=day(80))
-    assert returns(LIFE, OWN, for_ever, day(46)) == OWN
+    assert returns(LIFE, OWN, for_ever, day(46), trusted=True) == OWN
 
 
 def test_an_early_wish_of_the_fallback_itself_counts():
     revoked = Due(day(2), "its authority wishes for it (ARI)")
-    assert returns(LIFE, revoked, RenewalState(), day(3)) == revoked
+    assert returns(LIFE, revoked, RenewalState(), day(3), trusted=True) == revoked
+
+
+def test_what_browsers_do_not_trust_gives_way_as_soon_as_the_first_may_be_asked():
+    assert returns(LIFE, OWN, RenewalState(), day(1), trusted=False).moment == day(1)
+    paused = RenewalState(failures=1, failed_at=day(1), failure_kind="rate-limited", limited_until=day(3))
+    due = returns(LIFE, OWN, paused, day(2), trusted=False)
+    assert (due.moment, "local" in due.reason) == (day(3), True)
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,48 @@ def test_a_kind_that_nobody_holds_is_a_fault(loop, memory, monkeypatch):
     monkeypatch.setattr(memory, "kinds", ("file",), raising=False)
     with pytest.raises(UnsupportedError, match="certificate, process, secret"):
         loop.prepare()
+
+
+def _apply(loop, *chosen):
+    engine = loop.engine()
+
+    async def run():
+        prepared = await prepare(engine)
+        part = replace(prepared.plan, changes=tuple(c for c in prepared.plan.changes if str(c.address) in chosen))
+        await carry_out(engine, prepared, part, lambda _: None, "part")
+
+    asyncio.run(run())
+
+
+def test_a_part_of_a_plan_records_the_ports_of_what_it_makes_anew_alone(loop):
+    loop.up()
+    before = loop.prepare().lockfile.ports
+    loop.env = ENV + "PORT_API=9000\nHTTPS_PORT=9443\n"
+    _apply(loop, "file/traefik/dynamic/routes.yml")
+    assert loop.prepare().lockfile.ports == before, "nothing listens elsewhere yet"
+    _apply(loop, "process/api")
+    assert loop.prepare().lockfile.ports == {**before, "api/http": 9000}
+
+
+def test_what_waits_for_up_is_not_recorded_as_if_it_were_in_force(loop):
+    loop.up()
+    before = loop.prepare().lockfile
+    loop.env = ENV + "HTTPS_PORT=9443\n"
+    after = record_in_sync(loop.engine(), loop.prepare())
+    assert (after.settings, after.ports) == (before.settings, before.ports)
+
+
+def test_autogits_certificate_stays_recorded_until_traefik_is_started_to_order_its_own(loop, memory, monkeypatch):
+    common = "SERVICES_ENABLED=api\nBASE_DOMAIN=example.org\nCERT_ISSUER=letsencrypt\nCERT_CHALLENGE=http-01\n"
+    loop.env = common
+    loop.up()
+    own = Address("certificate", "example.org")
+    loop.env = common + "CERT_MANAGER=traefik\n"
+    held = (*(kind for kind in memory.kinds if kind != "certificate"), "acme_storage")
+    monkeypatch.setattr(memory, "kinds", held, raising=False)
+    _apply(loop, "acme_storage/letsencrypt", "file/traefik/dynamic/routes.yml")
+    assert own in loop.engine().store.load().entries
+    loop.up()
+    loop.up()
+    assert own not in loop.engine().store.load().entries
+    assert memory.world[own], "it stays on disk"

@@ -18,6 +18,7 @@ from autogit.core.renewal import (
     BACKOFF,
     after_failure,
     after_rehearsal,
+    after_revocation,
     after_success,
     asked_of,
     due_at,
@@ -423,6 +424,19 @@ def test_more_than_three_failures_are_a_warning_with_the_last_ones_words():
     assert verdict.sentence.endswith("ca.test: does not answer")
 
 
+def test_what_was_revoked_is_an_error_and_due_at_once_in_a_pause_too_until_another_is_issued():
+    life, now = life_of(90 * DAY), START + HOUR
+    failed = after_failure(RenewalState("https://ca.test"), now, "unavailable", "down")
+    state = after_revocation(failed, "2a")
+    assert due_at(life, state, SEED).reason == "it was revoked"
+    assert is_due(life, state, SEED, now)
+    assert not is_due(life, after_failure(state, now, "rate-limited", "wait", 3600), SEED, now + MINUTE)
+    assert overdue(life, state, SEED, now) == ("error", "it was revoked: autogit certs renew")
+    fresh = after_success(state, now)
+    assert not is_due(life, fresh, SEED, now)
+    assert overdue(life, fresh, SEED, now).level == "ok"
+
+
 def test_expired_is_an_error_and_not_yet_valid_is_a_warning_about_the_clock():
     life = life_of(DAY)
     state = after_failure(RenewalState(), START, "unavailable", "down")
@@ -524,6 +538,7 @@ def test_a_clock_that_is_a_little_off_keeps_the_wait():
         limited_until=maybe_moments,
         rehearsed=st.booleans(),
         last_success_at=maybe_moments,
+        revoked_serial=st.text(),
     )
 )
 def test_a_state_comes_back_from_json_as_it_was(state):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autogit.core.succession import running_ingress
+from autogit.core.succession import put_back, running_ingress, running_manager
 from autogit.errors import UnsupportedError
 from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.resource import Address
@@ -65,6 +65,33 @@ def test_the_ingress_in_force_is_the_former_one_until_up_moves_on(bench):
     assert running_ingress(settings, _recorded("traefik", settings=before)) == "traefik"
     assert running_ingress(settings, _recorded("traefik", "nginx", settings=before)) == "nginx"
     assert running_ingress(settings, Lockfile()) == "nginx"
+
+
+def _started_for(need, ingress="traefik", **settings):
+    address = Address("process", ingress)
+    entry = LockEntry(address, {"state": "running"}, depends_on=(Address.parse(need),))
+    return Lockfile(entries={address: entry}, settings={"INGRESS": ingress, **settings})
+
+
+TRAEFIKS = "CERT_MANAGER=traefik\nCERT_ISSUER=letsencrypt\nCERT_CHALLENGE=http-01\nBASE_DOMAIN=example.org\n"
+
+
+def test_who_orders_certificates_is_whoever_the_ingress_was_started_for(bench):
+    own, traefiks = _started_for("certificate/example.org"), _started_for("acme_storage/letsencrypt")
+    for settings in (bench.settings(TRAEFIKS), bench.settings("BASE_DOMAIN=example.org\n")):
+        assert running_manager(settings, own) == "autogit"
+        assert running_manager(settings, traefiks) == "traefik"
+        assert running_manager(settings, Lockfile()) == settings.cert_manager
+
+
+def test_ingress_and_manager_are_put_back_together_with_what_goes_with_them(bench):
+    """nginx and AutoGit are in force, and `.env` wishes for Traefik twice: neither pair of one of each is possible."""
+    before = _started_for("certificate/example.org", "nginx", CERT_ISSUER="local", CERT_CHALLENGE="dns-01", SIZE="team")
+    back = put_back(bench.settings(TRAEFIKS + "INGRESS=traefik\n"), before)
+    assert back == {"INGRESS": "nginx", "CERT_MANAGER": "autogit", "CERT_ISSUER": "local", "CERT_CHALLENGE": "dns-01"}
+    after = _started_for("acme_storage/letsencrypt", CERT_ISSUER="letsencrypt", CERT_CHALLENGE="http-01")
+    assert put_back(bench.settings(TRAEFIKS), after) == {}
+    assert put_back(bench.settings("BASE_DOMAIN=example.org\n"), after)["CERT_ISSUER"] == "letsencrypt"
 
 
 def test_what_does_not_work_with_nginx_in_containers_is_said_in_the_plan(bench):

@@ -8,10 +8,11 @@ import pytest
 
 from autogit.core.desired import desired_resources
 from autogit.core.render import render
-from autogit.core.traefik_resolver import covers, order_anew, storage_address
+from autogit.core.traefik_resolver import covers, order_anew, storage_address, with_storage_read
 from autogit.core.yaml_source import read_yaml
 from autogit.errors import UnsupportedError
 from autogit.model.host import CertificateFacts
+from autogit.model.lockfile import LockEntry, Lockfile
 from autogit.model.plan import Action, Change, Plan, Policy
 from autogit.model.resource import Address, Resource
 
@@ -242,3 +243,20 @@ def test_traefik_is_started_anew_where_it_would_order_nothing_by_itself(workbenc
         changes.append(Change(place, Action.UPDATE, "x", (), Resource(place, {}), Resource(place, {})))
     anew = order_anew(spec, Plan(tuple(changes), Policy.SYNC))
     assert next(c.action for c in anew.changes if c.address == address) is action
+    healed = with_storage_read(spec, Plan(tuple(changes), Policy.SYNC))
+    is_mended = next(c.action for c in healed.changes if c.address == address) is Action.REPLACE
+    assert is_mended is (other == "mode"), "healing has nothing ordered, it has a mended file read"
+
+
+def test_a_former_certificate_goes_only_once_traefik_runs_that_has_its_own(workbench):
+    """Else it would be gone as soon as anything writes that file, before Traefik was started to serve another."""
+    address = Address("process", "traefik")
+
+    def former(need):
+        entry = LockEntry(address, {"state": "running"}, depends_on=(Address.parse(need),))
+        workbench.lockfile = Lockfile(entries={address: entry})
+        spec = knowing(workbench, replace(HELD, version=3)).spec(BASE + CLOUDFLARE)
+        return [one["certFile"].rpartition("certs/")[2] for one in dynamic(spec, "tls")["tls"].get("certificates", ())]
+
+    assert former("certificate/example.org") == ["example.org/v3/fullchain.pem"]
+    assert former("acme_storage/letsencrypt") == []

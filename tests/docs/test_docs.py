@@ -91,6 +91,17 @@ def test_example_has_no_faults(example, root, generator):
     assert load_settings(root / "examples" / example / ".env", generator.list_descriptors())
 
 
+def test_the_next_step_of_an_example_has_no_faults(root, generator, tmp_path):
+    page, env = (root / "examples" / "homelab-domain" / name for name in ("README.md", ".env"))
+    block = re.search(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    (tmp_path / ".env").write_text(env.read_text() + block)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "cloudflare-token").write_text("a" * 40)
+    settings = load_settings(tmp_path / ".env", generator.list_descriptors())
+    assert settings.cert_issuer == "letsencrypt-staging"
+    assert settings.secret_files == (str(tmp_path / "secrets" / "cloudflare-token"),)
+
+
 def test_links_lead_somewhere(root, files):
     broken = []
     for page in _prose(files):

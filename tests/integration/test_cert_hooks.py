@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 
 from tests.integration.certs_lab import handshake, laboratory
-from tests.integration.conftest import end_installation, make_installation
+from tests.integration.conftest import end_installation, free_ports, make_installation
 from tests.providers.ssl.pebble import PebbleServer
 
 pytestmark = pytest.mark.integration
@@ -105,8 +105,10 @@ def test_a_hook_that_failed_is_told_shown_and_run_by_the_next_renewal_though_not
     assert "exit code 7" in told["sentence"]
     home.run("up", "--yes", expect=PARTLY)
     (home.it.root / "fail").unlink()
-    version = home.newest
+    version, port = home.newest, home.it.https_port
+    home.it.set(HTTPS_PORT=free_ports(1)[0])  # it waits for up: nothing listens there yet
     done = home.it.json("certs", "renew")
+    home.it.set(HTTPS_PORT=port)
     assert [one["address"].partition("-")[0] for one in done["applied"]] == ["cert_hook/hook"]
     assert (home.newest, home.delivered[-1]) == (version, home.on_disk())
     assert home.status()["level"] == "ok"
@@ -180,6 +182,10 @@ def test_show_has_everything_of_the_certificate_but_its_key(home):
     assert "PRIVATE" not in text + pem + json.dumps(told)
     assert "there is no certificate of nobody.test" in home.run("certs", "show", "nobody.test", expect=USAGE).stderr
     assert "no accounts" in home.run("certs", "account", expect=USAGE).stderr
+    assert "CERT_FALLBACK_ISSUER names none" in home.run("certs", "account", "--fallback", expect=USAGE).stderr
+    said = home.run("certs", "revoke", DOMAIN, "--confirm", DOMAIN, expect=USAGE).stderr
+    assert "AutoGit's own authority signed that of" in said
+    assert "autogit certs renew --force puts one with a new key in its place" in said
 
 
 @contextlib.contextmanager
@@ -220,8 +226,15 @@ def test_a_second_authority_stands_in_for_the_first_and_hands_back(tmp_path):
         key = Path(account["key_file"]).read_bytes()
         site.certs("account", "--roll-over")
         assert Path(account["key_file"]).read_bytes() != key
+        refused = site.certs("account", "--deactivate", expect=USAGE).stderr
+        assert f"the account at {first} was not closed: that was not confirmed with its name" in refused
         refused = site.certs("account", "--deactivate", "--confirm", "another", expect=USAGE).stderr
         assert f"--confirm {first}" in refused
+        other = json.loads(site.certs("account", "--fallback", "--format", "json").stdout)
+        assert (other["authority"], bool(other["uri"])) == (second, True)
+        assert other["key_file"] != account["key_file"]
+        site.certs("account", "--fallback", "--deactivate", "--confirm", second)
+        assert not json.loads(site.certs("account", "--fallback", "--format", "json").stdout)["uri"]
         site.certs("account", "--deactivate", "--confirm", first)
         site.certs("renew", "--force")
         site.is_settled()

@@ -262,6 +262,26 @@ def test_a_changed_wish_waits_for_up_and_certs_issue_does_it(site):
     site.is_settled()
 
 
+def test_what_is_due_is_renewed_as_it_was_while_other_wishes_wait(site):
+    """A key of another type, another port, another service: none of it is in force, and none may hinder a renewal."""
+    version, port = site.versions()[-1], site.home.https_port
+    changed = {"CERT_KEY_TYPE": "P-384", "HTTPS_PORT": free_ports(1)[0], "SERVICES_ENABLED": "api,prometheus"}
+    former = site.home.lockfile["settings"]["SERVICES_ENABLED"]
+    site.home.set(**changed)
+    site.make_due()
+    said = site.certs("renew").stdout
+    assert f"certificate/{site.zone.name} waits for autogit up" in said
+    assert "it is due, and renewed as it was" in said
+    assert site.versions()[-1] == version + 1
+    assert site.serving().public_key().key_size == 256
+    assert site.home.https_port == port
+    site.is_settled()
+    assert site.status()["level"] == "ok"
+    assert "nothing to do" in site.certs("renew").stdout
+    site.home.set(CERT_KEY_TYPE=None, HTTPS_PORT=port, SERVICES_ENABLED=former)
+    assert "Nothing to do" in site.run("up").stdout
+
+
 def test_a_valid_certificate_is_served_at_every_instant_of_a_move_between_issuers(lab):
     with lab.site(CERT_ISSUER="local") as site:
         site.run("up", "--yes")
@@ -478,6 +498,13 @@ def test_a_first_certificate_that_is_refused_can_be_had_once_the_cause_is_gone(l
         said = site.run("up", "--yes", expect=PARTLY).stderr
         assert "public ones issue for public domains only" in said
         assert site.challenges() == []
+        told = site.status(expect=1)
+        assert (told["version"], told["sentence"]) == (0, "there is none yet: autogit up")
+        assert "issuance is forbidden by policy" in told["failure"]
+        renewed = site.certs("renew", expect=1).stderr
+        assert "there is none to renew yet; the last try failed: " in renewed
+        beat = json.loads((site.home.root / ".autogit" / "heartbeats" / "certs-renew.json").read_text())
+        assert beat["result"] == "failed"
         site.home.set(CERT_ISSUER="local")
         site.run("up", "--yes")
         assert site.home.probe(site.host, "/healthz").status == 200
@@ -661,13 +688,52 @@ def test_a_binding_that_is_missing_or_wrong_is_said_and_never_shown(bound):
 # 7. Revoking
 
 
-def test_a_revoked_certificate_is_revoked_at_the_authority_and_can_be_replaced(site):
-    serial = f"{site.stored().serial_number:x}"
-    said = site.certs("revoke", site.zone.name, "--reason", "4", "--yes").stdout
-    assert f"{site.authority.name} has revoked {serial} of {site.zone.name}" in said
+def test_a_revoked_certificate_is_an_error_and_is_replaced_by_the_next_renewal(site):
+    name, serial = site.zone.name, f"{site.stored().serial_number:x}"
+    refused = site.certs("revoke", name, expect=USAGE).stderr
+    assert f"the certificate of {name} was not revoked: that was not confirmed with its name" in refused
+    assert f"autogit certs revoke {name} --confirm {name}" in refused
+    said = site.certs("revoke", name, "--reason", "4", "--confirm", name).stdout
+    assert f"{site.authority.name} has revoked {serial} of {name}" in said
+    assert "it is still served; autogit certs renew puts another one in its place" in said
     assert site.authority.pebble.status_of(serial)["Status"] == "Revoked"
-    assert site.serving().serial_number == int(serial, 16)
-    assert "there is no certificate of nobody.test" in site.certs("revoke", "nobody.test", "--yes", expect=USAGE).stderr
-    site.certs("renew", "--force")
+    status = site.status(expect=1)
+    assert (status["level"], status["due"], status["serial"]) == ("error", "it was revoked", serial)
+    assert status["sentence"] == "it was revoked: autogit certs renew"
+    assert "it was revoked" in site.run("plan", expect=None).stdout
+    assert "there is no certificate of nobody.test" in site.certs("revoke", "nobody.test", expect=USAGE).stderr
+    orders = len(site.authority.orders())
+    site.certs("renew")
     assert site.serving().serial_number != int(serial, 16)
-    site.is_settled()
+    assert [bool(one.get("replaces")) for one in site.authority.orders()[orders:]] == [True]
+    site.is_well()
+
+
+def test_without_its_account_a_certificate_is_revoked_with_its_own_key(site):
+    serial, account = f"{site.stored().serial_number:x}", site.authority.name
+    site.certs("account", "--deactivate", "--confirm", account)
+    site.certs("revoke", site.zone.name, "--confirm", site.zone.name)
+    assert site.authority.pebble.status_of(serial)["Status"] == "Revoked"
+    site.certs("renew")
+    site.is_well()
+
+
+def test_trust_is_refused_where_another_authority_signs_though_a_local_root_is_left(site):
+    root = site.certs_folder / "local-ca" / site.zone.name / "root.pem"
+    root.parent.mkdir(parents=True)
+    root.write_text("a root of before")
+    try:
+        said = site.certs("trust", expect=USAGE).stderr
+    finally:
+        shutil.rmtree(root.parent.parent)
+    assert f"{site.authority.name} signs the certificate of {site.zone.name}" in said
+
+
+def test_no_certificate_is_ordered_before_there_is_a_platform_to_serve_it(untouched):
+    untouched.home.set(**untouched.authority.settings())
+    orders = len(untouched.authority.orders())
+    said = untouched.certs("issue", expect=USAGE).stderr
+    assert "no certificate was ordered: traefik does not run" in said
+    assert "autogit up brings the platform up first" in said
+    assert len(untouched.authority.orders()) == orders
+    assert not has_platform(untouched.home)

@@ -49,7 +49,7 @@ class NamesOnly(BindZone):
 def lab(tmp_path_factory):
     """BIND, and a Pebble that finds one port for all sites: they are up one after the other."""
     folder = tmp_path_factory.mktemp("lab")
-    names = [f"host{number}.test" for number in range(3)]
+    names = [f"host{number}.test" for number in range(4)]
     with (
         bind_server(folder / "bind", {name: ["* A 127.0.0.1"] for name in names}, recursion=True) as bind,
         pebble_server(folder / "pebble", dns=bind.server, http_port=free_ports(1)[0]) as pebble,
@@ -201,3 +201,14 @@ def test_a_running_platform_moves_to_http01_grows_by_a_name_and_moves_back(lab):
         status, location = plain(site, f"{PATH}nobody")
         assert (status in (301, 308), location) == (True, f"https://{site.host}:{https_port(site)}{PATH}nobody")
         assert names(site) == [site.zone.name, f"*.{site.zone.name}"]
+
+
+def test_traefik_proves_by_http_itself_and_hands_over_to_autogit(lab):
+    """Its own answer to challenges would come before AutoGit's, as long as it runs with its resolver."""
+    with lab.site(HTTP_PORT=lab.authority.pebble.http_port, INGRESS_IP=None, CERT_MANAGER="traefik") as site:
+        site.run("up", "--yes")
+        assert served(site).serial_number, "Traefik's own"
+        site.home.set(CERT_MANAGER=None)
+        site.run("up", "--yes")
+        is_well(site)
+        assert names(site) == [site.host]

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from cryptography import x509
 
-from tests.integration.certs_lab import Watch, handshake, laboratory
+from tests.integration.certs_lab import Watch, handshake, laboratory, wait_until
 from tests.integration.dns_lab import written
 from tests.providers.dns.bind import TsigKey
 
@@ -91,7 +91,7 @@ def test_commands_about_autogits_own_certificates_are_refused_and_a_renewal_has_
     said = site.certs("renew").stdout
     assert f"{site.zone.name}: Traefik renews it by itself" in said
     assert json.loads((site.home.root / ".autogit" / "heartbeats" / "certs-renew.json").read_text())["result"] == "ok"
-    for words in (["issue"], ["revoke", site.zone.name, "--yes"]):
+    for words in (["issue"], ["revoke", site.zone.name, "--confirm", site.zone.name]):
         refused = site.certs(*words, expect=USAGE).stderr
         assert f"autogit certs {words[0]} is for certificates that AutoGit orders" in refused
         assert "CERT_MANAGER=autogit" in refused
@@ -111,6 +111,29 @@ def test_a_file_that_others_can_read_is_told_and_mended(site):
     assert site.home.process_pid("traefik") != before
     assert "Pebble" in site.serving().issuer.rfc4514_string()
     assert len(site.authority.orders()) == orders
+
+
+def test_a_mended_file_is_read_whoever_has_mended_it(site):
+    """Traefik has started without its resolver: healing mends both, `up` what somebody left half mended."""
+    orders = len(site.authority.orders())
+    storage(site).chmod(0o644)
+    site.run("restart", "traefik")
+    said = site.run("reconcile").stdout
+    assert "mode: put back" in said
+    assert "process/traefik" in said
+    is_traefiks_own(site)
+
+    storage(site).chmod(0o644)
+    site.run("restart", "traefik")
+    storage(site).chmod(0o600)
+    assert "it serves a certificate of its own making, and has a good one" in site.run("up", "--yes").stderr
+    is_traefiks_own(site)
+    assert len(site.authority.orders()) == orders
+
+
+def is_traefiks_own(site):
+    """Assert that Traefik serves what it has ordered, at the latest in a moment: it has just been started."""
+    wait_until(lambda: "Pebble" in site.serving().issuer.rfc4514_string(), "what Traefik has is served")
 
 
 def test_who_orders_can_be_changed_and_a_good_certificate_is_served_at_every_instant(lab):
@@ -147,6 +170,17 @@ def test_who_orders_can_be_changed_and_a_good_certificate_is_served_at_every_ins
             site.is_settled()
             assert "certResolver" not in (site.tls_file.parent / "routes.yml").read_text()
             assert f"certificate/{site.zone.name}" in site.home.lockfile["resources"]
+
+            # Traefik has a good one since then; until `up` it is not Traefik that orders, whatever else is done.
+            site.home.set(CERT_MANAGER="traefik", INGRESS_IP="192.168.1.171")
+            site.run("dns", "apply", "--yes")
+            assert "all healthy" in site.run("reconcile").stdout
+            assert "nothing to do" in site.certs("renew").stdout
+            site.is_well()
+            site.run("up", "--yes")
+            assert "Nothing to do" in site.run("up", "--yes").stdout
+            assert f"{site.store.name}/v" not in site.tls_file.read_text()
+            assert f"certificate/{site.zone.name}" not in site.home.lockfile["resources"]
         assert wrong_while_up(watch.failures) == []
         assert len(watch.serials) > 20
         assert len(set(watch.serials)) == 3

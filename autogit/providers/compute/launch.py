@@ -92,7 +92,7 @@ def _is_of(pid: int, group: int) -> bool:
 
 
 def _note_start(path: str) -> float:
-    """Record `pid created begins quick` and return the seconds to wait before the program begins.
+    """Record `pid created begins quick session` and return the seconds to wait before the program begins.
 
     `quick` counts successive runs that ended within five seconds; the pause grows with its square, so that a process
     killed by hand is back at once and a broken one does not burn the machine.
@@ -107,7 +107,7 @@ def _note_start(path: str) -> float:
         pass  # the first start
     pause = min(_LONGEST_PAUSE_SECONDS, 0.01 * quick**2)
     with open(path + ".new", "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(f"{os.getpid()} {now} {now + pause} {quick}\n")
+        file.write(f"{os.getpid()} {now} {now + pause} {quick} {os.getsid(0)}\n")
     os.replace(path + ".new", path)  # noqa: PTH105
     return pause
 

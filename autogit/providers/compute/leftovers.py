@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,12 @@ _LEAST_PID = 2
 
 def noted_pid(path: Path) -> int:
     """Return the pid in a launcher's `.starts` file, 0 where there is none."""
-    return int(_note(path)[0])
+    return _note(path).pid
 
 
 def quick_restarts(path: Path) -> int:
     """Return the count of successive short runs in a launcher's `.starts` file."""
-    return int(_note(path)[3])
+    return _note(path).quick
 
 
 def is_alive(pid: int) -> bool:
@@ -82,7 +83,7 @@ def _ask(process: psutil.Process, verb: str) -> None:
 
     try:
         getattr(process, verb)()
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return
 
 
@@ -100,32 +101,49 @@ def _still_running(notes: Iterable[Path]) -> Iterator[psutil.Process]:
     import psutil  # noqa: PLC0415 - heavy
 
     for path in notes:
-        pid, created, _, _ = _note(path)
-        if pid < _LEAST_PID:  # no note; 0 and below are groups to the kernel, 1 is the machine's own
+        note = _note(path)
+        if note.pid < _LEAST_PID:  # no note; 0 and below are groups to the kernel, 1 is the machine's own
             continue
         try:
-            process = psutil.Process(int(pid))
-            if is_alive(process.pid) and abs(process.create_time() - created) < _SAME_START_SECONDS:
+            process = psutil.Process(note.pid)
+            if is_alive(process.pid) and abs(process.create_time() - note.created) < _SAME_START_SECONDS:
                 yield process
         except psutil.NoSuchProcess:
-            yield from _orphans(int(pid), created)
+            yield from _orphans(note)
 
 
-def _orphans(group: int, created: float) -> Iterator[psutil.Process]:
-    """Yield what a program that was killed left of its process group (nginx: workers that go on, on its ports)."""
+def _orphans(note: _Note) -> Iterator[psutil.Process]:
+    """Yield what a program that was killed left of its process group (nginx: workers that go on, on its ports).
+
+    Numbers of pids and groups come again, after a restart of the machine at once: whoever is in that group must be in
+    the session of the supervisor that started the program, which no other process can enter, and be younger than it.
+    """
     import psutil  # noqa: PLC0415 - heavy
 
+    if note.session < _LEAST_PID or note.session == note.pid or note.created < psutil.boot_time():
+        return
     for pid in psutil.pids():
         try:
-            if os.getpgid(pid) == group and psutil.Process(pid).create_time() > created - _SAME_START_SECONDS:
+            is_of = os.getpgid(pid) == note.pid and os.getsid(pid) == note.session
+            if is_of and psutil.Process(pid).create_time() > note.created - _SAME_START_SECONDS:
                 yield psutil.Process(pid)
         except (OSError, psutil.NoSuchProcess):
             continue
 
 
-def _note(path: Path) -> tuple[float, float, float, float]:
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What a launcher noted: the program's pid, which is its group, when it began, and its supervisor's session."""
+
+    pid: int = 0
+    created: float = 0.0
+    quick: int = 0
+    session: int = 0
+
+
+def _note(path: Path) -> _Note:
     try:
-        pid, created, begins, quick = (float(word) for word in path.read_text(encoding="ascii").split())
-    except (OSError, ValueError):
-        return 0, 0, 0, 0
-    return pid, created, begins, quick
+        pid, created, _begins, quick, *session = (float(word) for word in path.read_text(encoding="ascii").split())
+        return _Note(int(pid), created, int(quick), int(session[0]) if session else 0)
+    except (OSError, ValueError, OverflowError):
+        return _Note()

@@ -149,9 +149,9 @@ def _write_file(spec: SecretSpec, value: str) -> None:
 
 def _remove_old_files(spec: SecretSpec) -> None:
     """Keep this version's file and the one before it, which a failed change may go back to."""
-    pattern = re.compile(rf"{re.escape(spec.name)}\.v(\d+)\.")
+    pattern = re.compile(rf"{re.escape(spec.name)}\.v(\d+)(\.htpasswd)?")
     for path in Path(spec.file).parent.iterdir() if spec.file else ():
-        match = pattern.match(path.name)
+        match = pattern.fullmatch(path.name)
         if match and int(match[1]) < spec.version - 1:
             path.unlink(missing_ok=True)
 

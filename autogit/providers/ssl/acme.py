@@ -7,11 +7,11 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from autogit.errors import (
@@ -46,6 +46,7 @@ from autogit.model.resource import Address, Resource, Value
 from autogit.model.spec import CertificateSpec
 from autogit.providers.base import HealthStatus, ProviderContext, Scope
 from autogit.providers.host.atomic import write_atomic
+from autogit.providers.ssl.acme_certificate import key_type_of, serial_of
 from autogit.providers.ssl.acme_client import AcmeClient
 from autogit.providers.ssl.base import CertificateProvider
 from autogit.providers.ssl.store import ACCOUNTS, CertificateStore, Pair, Stored, dns_names
@@ -56,7 +57,6 @@ _LAST_SHARE = 6
 _ALMOST_A_MINUTE = timedelta(seconds=59)
 _AT_ONCE = "autogit certs renew --force tries at once"
 _LIMITED = "wait until then: the authority has set that limit, and --force does not shorten it"
-_CURVES: Mapping[int, KeyType] = {256: "P-256", 384: "P-384"}
 
 
 class Renewal(Protocol):
@@ -103,6 +103,7 @@ class BudgetPolicy(Protocol):
 class AcmeSettings:
     """Whom certificates are asked of and how names are proven; `seed` is what this host's jitter is made of.
 
+    `domain` names the certificate under which everything worth a line is shown.
     `staging` is the authority's twin for rehearsals, where it has one: its certificates are looked at and thrown away.
     `state_file`, beside the versions, is where it is remembered how this authority answered.
     `look_first` looks at what the authority will look at, before it is asked; `clean_up` takes away what a killed run
@@ -115,6 +116,7 @@ class AcmeSettings:
     budget: BudgetPolicy
     look_first: Callable[[AcmeClient, tuple[str, ...]], Awaitable[None]]
     clean_up: Callable[[], Awaitable[object]]
+    domain: str
     staging: AcmeServer | None = None
     key_type: KeyType = "P-256"
     profile: str = ""
@@ -134,9 +136,7 @@ class AcmeIssuer(CertificateProvider):
         self.client = self._client_of(settings.server)
 
     def _client_of(self, server: AcmeServer) -> AcmeClient:
-        def note(text: str) -> None:
-            self.context.progress(Address("certificate", server.name), text)
-
+        note = partial(self.context.progress, Address("certificate", self.settings.domain))
         return AcmeClient(server, self.context.paths.certs / ACCOUNTS, now=self.context.clock, note=note)
 
     @property
@@ -163,6 +163,7 @@ class AcmeIssuer(CertificateProvider):
         if leaf is None or stored.damage:
             return CertificateFacts(version=stored.version, due=f"damaged: {stored.damage}")
         life, state = life_of(leaf), self.state(name)
+        is_good = not state.revoked_serial and life.not_after - now > (life.not_after - life.not_before) / _LAST_SHARE
         due = self.settings.renewal.due_at(life, state, self._seed(name))
         former = stored.issuer
         moved = f"issuer {former} -> {self.issuer}" if former != self.issuer else ""
@@ -172,11 +173,17 @@ class AcmeIssuer(CertificateProvider):
             names=dns_names(leaf),
             renew_at=due.moment.isoformat(),
             not_after=leaf.not_valid_after_utc.isoformat(),
-            serial=f"{leaf.serial_number:x}",
+            serial=serial_of(leaf),
             key_type=key_type_of(leaf),
-            can_wait=not moved and life.not_after - now > (life.not_after - life.not_before) / _LAST_SHARE,
+            can_wait=not moved and (is_good or self._is_paused(life, state, now)),
             issuer=former,
         )
+
+    def _is_paused(self, life: Life, state: RenewalState, now: datetime) -> bool:
+        """Tell whether `up` goes on with a certificate that is good still, for its renewal was refused just now."""
+        if state.revoked_serial or now >= life.not_after:
+            return False
+        return self.settings.renewal.paused_until(life, state, now) is not None
 
     async def observe(self, scope: Scope) -> Sequence[Resource]:
         """Return the newest version of each certificate that is wished for or recorded."""
@@ -195,7 +202,7 @@ class AcmeIssuer(CertificateProvider):
             "issuer": stored.issuer,
             "names": dns_names(leaf),
             "key_type": key_type_of(leaf),
-            "serial": f"{leaf.serial_number:x}",
+            "serial": serial_of(leaf),
             "not_after": leaf.not_valid_after_utc.isoformat(),
         }
 
@@ -241,17 +248,18 @@ class AcmeIssuer(CertificateProvider):
         state = asked_of(self.state(wish.name), self.settings.server.directory_url, self.settings.profile)
         if not (self.at_once or wish.due == ASKED_FOR) or state.failure_kind == "rate-limited":
             self._check_pause(wish.name, former, state, now)
+        await asyncio.to_thread(self.keep, wish.name, state)  # where nothing can be written nothing is asked for
         self.context.progress(change.address, f"asking {self.issuer}")
         request = CertificateRequest(wish.names, wish.key_type, self.settings.profile, self._replaced(former, wish))
         try:
             state = await self._rehearsed(change, wish, request, state)
             issued = await self._ordered(self.settings.server, wish, request)
+            await asyncio.to_thread(self._store, wish, issued, now)
         except AutogitError as exc:
             wait = exc.retry_after_seconds if isinstance(exc, RateLimitedError) else 0.0
             failed = self.settings.renewal.after_failure(state, now, _kind_of(exc), exc.message, wait)
             self.keep(wish.name, failed)
             raise
-        await asyncio.to_thread(self._store, wish, issued, now)
         self.keep(wish.name, self.settings.renewal.after_success(state, now))
         return ""
 
@@ -307,15 +315,20 @@ class AcmeIssuer(CertificateProvider):
         return self.store.certs / "budget.json"
 
     def _check_pause(self, name: str, former: Stored | None, state: RenewalState, now: datetime) -> None:
-        if former is None or former.leaf is None or not state.failures:
+        if not state.failures:
             return
-        until = self.settings.renewal.paused_until(life_of(former.leaf), state, now)
+        if former is not None and former.leaf is not None:
+            until = self.settings.renewal.paused_until(life_of(former.leaf), state, now)
+            stays = "; the present certificate stays"
+        else:  # who waits for a first certificate may try again at once, but for a limit of the authority
+            ends = (state.limited_until, state.next_try_at if self.patient else None)
+            until, stays = max((end for end in ends if end and end > now), default=None), ""
         if until is not None:
             limited = state.failure_kind == "rate-limited"
             raise RejectedError(
                 f"{self.issuer}: the last try for {name} failed ({state.failure}), the next is at "
                 f"{until + _ALMOST_A_MINUTE:%Y-%m-%d %H:%M} UTC",
-                hint=f"{_LIMITED if limited else _AT_ONCE}; the present certificate stays",
+                hint=f"{_LIMITED if limited else _AT_ONCE}{stays}",
             )
 
     def _replaced(self, former: Stored | None, wish: CertificateSpec) -> bytes:
@@ -335,11 +348,16 @@ class AcmeIssuer(CertificateProvider):
         self.store.write(wish.name, wish.version, Pair(issued.fullchain, issued.key, meta), now)
 
     def state(self, name: str) -> RenewalState:
-        """Return what is remembered of a certificate."""
+        """Return what is remembered of a certificate; that another version was revoked says nothing about it."""
         try:
-            return state_from_json(json.loads(self._state_file(name).read_text(encoding="utf-8")))
+            state = state_from_json(json.loads(self._state_file(name).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return RenewalState()
+        if not state.revoked_serial:
+            return state
+        newest = self.store.newest(name)
+        same = newest is not None and newest.leaf is not None and serial_of(newest.leaf) == state.revoked_serial
+        return state if same else replace(state, revoked_serial="")
 
     def overdue(self, name: str, life: Life, now: datetime) -> Verdict:
         """Return how a certificate stands."""
@@ -366,14 +384,6 @@ class AcmeIssuer(CertificateProvider):
 def life_of(leaf: x509.Certificate) -> Life:
     """Return from when to when a certificate is valid."""
     return Life(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
-
-
-def key_type_of(leaf: x509.Certificate) -> str:
-    """Return the type of a certificate's key as the settings name it."""
-    key: Any = leaf.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return _CURVES.get(key.key_size, f"EC-{key.key_size}")
-    return f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
 
 
 def _kind_of(exc: AutogitError) -> FailureKind:

@@ -212,7 +212,7 @@ class Account:
         if bound and code in {"unauthorized", "malformed", "externalAccountRequired"}:
             raise ProviderAuthError(
                 f"{name}: the account was refused: {reply.problem.words}",
-                hint="ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY must be a pair of this authority; some can be used once",
+                hint=f"{self._eab_settings} must be a pair of this authority; some can be used once",
             )
         if code == "externalAccountRequired":
             raise self._needs_binding()
@@ -225,7 +225,7 @@ class Account:
         if bool(kid) != bool(secret):
             raise ProviderAuthError(
                 f"{self.server.name}: of external account binding {'the HMAC key' if kid else 'the key id'} is missing",
-                hint="set both ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY, or neither",
+                hint=f"set both {self._eab_settings}, or neither",
             )
         if not kid:
             return None
@@ -234,7 +234,7 @@ class Account:
         except ValueError as exc:
             raise ProviderAuthError(
                 f"{self.server.name}: the EAB HMAC key cannot be used: it is not base64url",
-                hint="copy ACME_EAB_HMAC_KEY again from the authority's site, whole and without quotes",
+                hint=f"copy {self.server.eab_setting}_HMAC_KEY again from the authority's site, whole, without quotes",
             ) from exc
 
     def _uri_of(self, key: AccountKey) -> str:
@@ -388,4 +388,10 @@ class Account:
 
     def _needs_binding(self) -> AutogitError:
         words = Problem("externalAccountRequired", "it takes accounts with external account binding only")
-        return refusal(self.server.name, "the account was refused", words)
+        error = refusal(self.server.name, "the account was refused", words)
+        error.hint = f"set {self._eab_settings} to what the authority's site shows"
+        return error
+
+    @property
+    def _eab_settings(self) -> str:
+        return f"{self.server.eab_setting}_KEY_ID and {self.server.eab_setting}_HMAC_KEY"

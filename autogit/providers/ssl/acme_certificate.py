@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -21,6 +22,7 @@ from autogit.providers.ssl.authority import matches_key, signed_by
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_NAME = 253
 _CLOCK_SKEW = timedelta(minutes=5)
+_CURVES: Mapping[int, KeyType] = {256: "P-256", 384: "P-384"}
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -83,6 +85,19 @@ def certificate_id(leaf: x509.Certificate) -> str:
     return f"{base64url(authority)}.{base64url(serial)}"
 
 
+def serial_of(leaf: x509.Certificate) -> str:
+    """Return a certificate's serial, hexadecimal."""
+    return f"{leaf.serial_number:x}"
+
+
+def key_type_of(leaf: x509.Certificate) -> str:
+    """Return the type of a certificate's key as the settings name it."""
+    key: Any = leaf.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return _CURVES.get(key.key_size, f"EC-{key.key_size}")
+    return f"RSA-{key.key_size}" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
+
+
 def top_issuer(chain: bytes) -> str:
     """Return the common name that the last certificate of a chain is signed by, "" for none."""
     found = _load_chain(chain)
@@ -109,7 +124,7 @@ def checked_certificate(server: str, fullchain: bytes, key: bytes, names: Sequen
         fullchain=b"".join(one.public_bytes(Encoding.PEM) for one in chain),
         key=key,
         names=tuple(names),
-        serial=f"{leaf.serial_number:x}",
+        serial=serial_of(leaf),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         issuer=common_name(leaf.issuer),

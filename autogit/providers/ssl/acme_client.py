@@ -118,7 +118,12 @@ class AcmeClient:
                 return
             error = refusal(name, doing, reply.problem, reply.retry_after_seconds)
             if isinstance(error, ProviderAuthError):
-                error.hint = "give the certificate's own key, or use the account that it was issued to"
+                error.hint = (
+                    "give the certificate's own key, or use the account that it was issued to"
+                    if key is None
+                    else "neither the account here nor the certificate's own key was taken: revoke it on the "
+                    "authority's site, or with the account that it was issued to"
+                )
             raise error
 
     async def roll_over(self) -> None:

@@ -27,7 +27,7 @@ _HINTS: Mapping[str, str] = {
     "badRevocationReason": "choose another reason: 0 unspecified, 1 key compromised, 4 superseded, 5 no longer used",
     "badSignatureAlgorithm": "move the account's folder aside: the next try makes an account with a new key",
     "caa": "add a CAA record that names this authority, or remove those that leave it out (autogit dns verify)",
-    "externalAccountRequired": "set ACME_EAB_KEY_ID and ACME_EAB_HMAC_KEY to what the authority's site shows",
+    "externalAccountRequired": "set the key id and the HMAC key that the authority's site shows",
     "invalidContact": "set ACME_EMAIL to an address that the authority takes",
     "invalidEmail": "set ACME_EMAIL to an address that the authority takes",
     "invalidProfile": "set ACME_PROFILE to one that the authority offers, or to nothing",

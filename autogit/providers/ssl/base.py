@@ -19,6 +19,8 @@ class CertificateProvider(Reconciler):
     provider_type: ClassVar[str] = "ssl"
     at_once: bool = False
     """Whether somebody waits for it: then no pause after a failure is kept, but what the authority set as a limit."""
+    patient: bool = False
+    """Whether nobody waits for it, as in healing: then the pause is kept for a certificate that is missing, too."""
     kinds: ClassVar[tuple[str, ...]] = ("certificate",)
 
     @property

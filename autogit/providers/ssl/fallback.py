@@ -10,7 +10,7 @@ from typing import Protocol
 from autogit.errors import CertificateError, ProviderError
 from autogit.model.host import CertificateFacts
 from autogit.model.plan import Change
-from autogit.model.renewal import Due, FailureKind, Life, RenewalState
+from autogit.model.renewal import REVOKED, Due, FailureKind, Life, RenewalState
 from autogit.model.spec import CertificateSpec
 from autogit.providers.base import ProviderContext
 from autogit.providers.ssl.acme import AcmeIssuer, AcmeSettings, life_of
@@ -27,7 +27,7 @@ class FallbackPolicy(Protocol):
     def may_fall_back(self, kind: FailureKind, life: Life | None, now: datetime) -> bool:
         """Tell whether the other one is asked after such a failure at the first."""
 
-    def returns(self, life: Life, due: Due, first: RenewalState, now: datetime) -> Due:
+    def returns(self, life: Life, due: Due, first: RenewalState, now: datetime, *, trusted: bool) -> Due:
         """Return when a certificate of the other one is to be replaced, and why then."""
 
 
@@ -73,18 +73,20 @@ class FallbackIssuer(AcmeIssuer):
         own = Due(datetime.fromisoformat(facts.renew_at), facts.due)
         server, profile = self.settings.server, self.settings.profile
         first = self.settings.renewal.asked_of(self.state(name), server.directory_url, profile)
-        due = self.policy.returns(life, own, first, now)
+        due = self.policy.returns(life, own, first, now, trusted=isinstance(self.other, AcmeIssuer))
         return replace(
             facts,
             due=due.reason if due.moment <= now else "",
             renew_at=due.moment.isoformat(),
-            can_wait=not self.policy.is_urgent(life, now),
+            can_wait=facts.due != REVOKED and not self.policy.is_urgent(life, now),
         )
 
     async def issue(self, change: Change, wish: CertificateSpec) -> str:
         """Have it issued by the first authority, or by the other one; say so then, and why. Raises what both said."""
         former = self.store.newest(wish.name)
-        life = life_of(former.leaf) if former and former.leaf and not former.damage else None
+        signer = self.signer(former) if former else None
+        is_good = former is not None and not former.damage and not (signer and signer.state(wish.name).revoked_serial)
+        life = life_of(former.leaf) if former and former.leaf and is_good else None
         try:
             return await super().issue(change, wish)
         except ProviderError as exc:
@@ -93,7 +95,7 @@ class FallbackIssuer(AcmeIssuer):
                 raise
             first = exc
         self.context.progress(change.address, f"{first.message}; asking {self.other.issuer} instead")
-        self.other.at_once = self.at_once
+        self.other.at_once, self.other.patient = self.at_once, self.patient
         try:
             await self.other.issue(change, replace(wish, lifetime_days=self.lifetime_days))
         except ProviderError as second:

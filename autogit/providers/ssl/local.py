@@ -59,10 +59,11 @@ class LocalIssuer(CertificateProvider):
         return {name: self._facts(stored, now) for name, stored in found if stored}
 
     def _facts(self, stored: Stored, now: datetime) -> CertificateFacts:
-        if stored.issuer != self.provider_name:
-            moved = f"issuer {stored.issuer} -> {self.provider_name}"
+        own = stored.issuer == self.provider_name
+        moved = "" if own else f"issuer {stored.issuer} -> {self.provider_name}"
+        if not own and stored.leaf is None:
             return CertificateFacts(version=stored.version, due=moved, issuer=stored.issuer)
-        if stored.leaf is None or stored.damage:
+        if stored.leaf is None or (own and stored.damage):
             return CertificateFacts(version=stored.version, due=f"damaged: {stored.damage}")
         leaf = stored.leaf
         renew_at = _renew_at(leaf)
@@ -70,12 +71,12 @@ class LocalIssuer(CertificateProvider):
         due = f"{max(left.days, 0)} of {life.days} days left" if now >= renew_at else ""
         return CertificateFacts(
             version=stored.version,
-            due=due,
+            due=moved or due,
             names=dns_names(leaf),
             renew_at=renew_at.isoformat(),
             not_after=leaf.not_valid_after_utc.isoformat(),
             serial=f"{leaf.serial_number:x}",
-            issuer=self.provider_name,
+            issuer=stored.issuer,
         )
 
     async def observe(self, scope: Scope) -> Sequence[Resource]:

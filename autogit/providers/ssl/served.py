@@ -32,7 +32,7 @@ def served_certificate(address: str, port: int, server_name: str, timeout_second
         ):
             der = link.getpeercert(binary_form=True)
     except (OSError, ValueError) as exc:
-        return Served(error=str(exc) or type(exc).__name__)
+        return Served(error=getattr(exc, "strerror", None) or str(exc) or type(exc).__name__)
     leaf = x509.load_der_x509_certificate(der or b"")
     return Served(
         serial=f"{leaf.serial_number:x}",

@@ -145,7 +145,10 @@ def named_versions(paths: ProjectPaths, name: str) -> frozenset[int]:
 
 def dns_names(leaf: x509.Certificate) -> tuple[str, ...]:
     """Return the DNS names of a certificate in the order a wish has them: the apex, then the wildcard."""
-    alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # none of ours: it is good for no name at all
+        return ()
     return tuple(sorted(alternatives.get_values_for_type(x509.DNSName), key=lambda name: (name.startswith("*"), name)))
 
 

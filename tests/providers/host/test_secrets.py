@@ -87,11 +87,14 @@ def test_a_given_secret_replaces_a_generated_one_and_shows_as_a_change(secrets, 
     assert PASSWORD not in repr(wish) + repr(seen) + json.dumps(dict(wish.attributes)) + repr(fingerprints)
 
 
-def test_the_file_of_the_version_before_stays_for_going_back_and_older_ones_go(secrets, context, carry_out):
+@pytest.mark.parametrize(("user", "ending"), [("admin", ".htpasswd"), ("", "")], ids=["password file", "plain"])
+def test_the_file_of_the_version_before_stays_for_going_back_and_older_ones_go(
+    secrets, context, carry_out, user, ending
+):
     for version in (1, 2, 3):
-        file = context.paths.secrets / f"WEB.v{version}.htpasswd"
-        carry_out(secrets, wish_for("WEB", f"password {version}", str(file), "admin", version=version))
-    assert sorted(p.name for p in context.paths.secrets.iterdir()) == ["WEB.v2.htpasswd", "WEB.v3.htpasswd"]
+        file = context.paths.secrets / f"WEB.v{version}{ending}"
+        carry_out(secrets, wish_for("WEB", f"password {version}", str(file), user, version=version))
+    assert sorted(p.name for p in context.paths.secrets.iterdir()) == [f"WEB.v2{ending}", f"WEB.v3{ending}"]
 
 
 def test_without_an_identity_nothing_is_known_and_nothing_is_made(secrets, context):

@@ -55,7 +55,7 @@ def order(pebble, tmp_path):
     """An issuer's budget and shim, and a function that orders version after version and returns the error."""
     budget, solver = Counted(), Shown()
     with directory_shim(pebble) as shim:
-        told = {"renewal": renewal, "look_first": nothing, "clean_up": nothing}
+        told = {"renewal": renewal, "look_first": nothing, "clean_up": nothing, "domain": NAMES[0]}
         settings = AcmeSettings(server=shim.server(), solvers=lambda _name: solver, budget=budget, **told)
         issuer = AcmeIssuer(context_of(tmp_path), settings)
         issuer.at_once = True

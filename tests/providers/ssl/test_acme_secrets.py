@@ -53,6 +53,11 @@ def test_a_binding_that_does_not_fit_is_refused_with_the_way_out(binding_pebble,
         client.run_issue()
     assert "ACME_EAB_HMAC_KEY" in caught.value.hint
     assert not secret or secret not in caught.value.message + caught.value.hint
+    other = binding_pebble.server(eab_key_id=kid, eab_hmac_key=secret, eab_setting="ACME_FALLBACK_EAB")
+    with pytest.raises(ProviderAuthError) as caught:
+        Client(other, tmp_path).run_issue()
+    assert "ACME_FALLBACK_EAB_HMAC_KEY" in caught.value.hint
+    assert "ACME_EAB_" not in caught.value.hint
 
 
 def test_a_server_that_cannot_be_asked_for_an_account_still_makes_one(binding_pebble, tmp_path):

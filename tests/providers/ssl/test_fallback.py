@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from autogit.errors import (
     ProviderAuthError,
     RateLimitedError,
     RejectedError,
+    StorageFullError,
     UnavailableError,
 )
 from autogit.model.acme import AcmeServer, Issued
@@ -29,6 +31,7 @@ from autogit.model.spec import CertificateSpec
 from autogit.providers.ssl.acme import AcmeIssuer, AcmeSettings
 from autogit.providers.ssl.fallback import Fallback, FallbackIssuer
 from autogit.providers.ssl.local import LocalIssuer
+from autogit.providers.ssl.store import dns_names
 
 DOMAIN = "home.test"
 NAMES = (DOMAIN, f"*.{DOMAIN}")
@@ -82,7 +85,7 @@ async def nothing(*_):
 
 def acme(name, **told):
     server = AcmeServer(name, f"https://{name}/dir")
-    return AcmeSettings(server, lambda _name: None, renewal, acme_budget, nothing, nothing, **told)
+    return AcmeSettings(server, lambda _name: None, renewal, acme_budget, nothing, nothing, DOMAIN, **told)
 
 
 class World:
@@ -237,8 +240,8 @@ def test_the_local_authority_may_stand_in(local_behind, clock):
     stored = world.issuer.store.newest(DOMAIN)
     assert stored.leaf.not_valid_after_utc - stored.leaf.not_valid_before_utc > timedelta(days=80)
     assert world.issuer.signer(stored) is None, "nobody can be asked about it"
-    clock.forward(46)
-    assert "fallback" in world.facts().due
+    clock.forward(1)
+    assert "local authority" in world.facts().due, "browsers do not trust it: the first is asked again soon"
     world.first.error = None
     assert world.order().attributes["issuer"] == "first.test"
 
@@ -262,3 +265,100 @@ def test_a_repeated_change_asks_nobody_again(world):
     assert world._carry_out(world.issuer, change).attributes["issuer"] == "second.test"
     assert world.asked() == asked
     assert asyncio.run(world.issuer.check([])) == []
+
+
+# What was revoked
+
+
+def revoked(issuer):
+    """Remember that the authority of the newest certificate has revoked it, as `certs revoke` does."""
+    stored = issuer.store.newest(DOMAIN)
+    signer = issuer.signer(stored)
+    signer.keep(DOMAIN, renewal.after_revocation(signer.state(DOMAIN), f"{stored.chain[0].serial_number:x}"))
+
+
+def test_what_was_revoked_is_replaced_and_nothing_waits_for_that(world):
+    world.order()
+    assert world.facts().due == ""
+    revoked(world.issuer)
+    assert (world.facts().due, world.facts().can_wait) == ("it was revoked", False)
+    assert world.order().attributes["issuer"] == "first.test"
+    assert world.facts().due == ""
+
+
+@pytest.mark.parametrize("of_the_other", [False, True])
+def test_for_what_was_revoked_the_other_authority_is_asked_at_once(world, of_the_other):
+    world.first.error = DOWN if of_the_other else None
+    world.order()
+    revoked(world.issuer)
+    assert (world.facts().due, world.facts().can_wait) == ("it was revoked", False)
+    world.first.error = DOWN
+    assert world.order().attributes["issuer"] == "second.test"
+    assert world.facts().due == ""
+
+
+def test_that_another_version_was_revoked_says_nothing_about_the_newest(world):
+    world.order()
+    world.issuer.keep(DOMAIN, renewal.after_revocation(world.issuer.state(DOMAIN), "2a"))
+    assert world.facts().due == ""
+
+
+def test_what_is_worth_a_line_is_shown_under_the_certificate(context):
+    shown = []
+    context = replace(context, progress=lambda address, text: shown.append((str(address), text)))
+    issuer = AcmeIssuer(context, acme("first.test"))
+    issuer.client._note("the account is made anew")
+    assert shown == [(f"certificate/{DOMAIN}", "the account is made anew")]
+
+
+# What is asked for how often, with one authority as with two
+
+
+@pytest.fixture
+def alone(world):
+    """Whatever the second could do, it does not."""
+    world.clients["second.test"].error = RejectedError("second.test: no")
+    return world
+
+
+def test_a_limit_holds_for_a_first_certificate_too(alone):
+    alone.first.error = RateLimitedError("first.test: too many", retry_after_seconds=3600)
+    for _ in range(3):
+        assert not alone.order().ok
+    assert alone.asked()["first.test"] == 1
+
+
+def test_who_waits_for_a_first_certificate_tries_again_at_once_and_healing_does_not(alone):
+    alone.first.error = DOWN
+    for _ in range(2):
+        assert not alone.order().ok
+    assert alone.asked()["first.test"] == 2
+    alone.issuer.patient = True
+    assert "the next is at" in alone.order().error.message
+    assert alone.asked()["first.test"] == 2
+
+
+def test_nothing_is_asked_for_where_it_could_not_be_kept(world):
+    world.context.paths.certs.mkdir(parents=True)
+    (world.context.paths.certs / DOMAIN).write_text("in the way")
+    outcome = world.order()
+    assert isinstance(outcome.error, StorageFullError)
+    assert world.asked() == {"first.test": 0, "second.test": 0}
+
+
+def test_in_its_last_days_a_refused_renewal_keeps_nobodys_up_from_going_on(alone, clock):
+    alone.order()
+    clock.forward(80)
+    assert not alone.facts().can_wait
+    alone.first.error = DOWN
+    assert not alone.order().ok
+    assert alone.facts().can_wait
+    clock.forward(11)
+    assert not alone.facts().can_wait, "it has expired: that cannot wait"
+
+
+def test_a_certificate_without_names_in_the_store_is_good_for_none(world):
+    world.order()
+    folder = world.issuer.store.folder(DOMAIN, 1)
+    (folder / "fullchain.pem").write_bytes(issued(world.clock(), 90, ()).fullchain)
+    assert dns_names(world.issuer.store.read(DOMAIN, 1).chain[0]) == ()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from autogit.errors import Fault, NotReadyError
-from autogit.model.container import ImageSpec
+from autogit.model.container import ImageSpec, NetworkSpec
 from autogit.model.host import ImageFacts
 from autogit.model.plan import Action, Change
 from autogit.model.spec import ContainerPayload
@@ -33,10 +34,14 @@ def not_ready(service: str, why: str, lines: Sequence[str]) -> NotReadyError:
 
 @dataclass(frozen=True, slots=True)
 class _Present:
-    """What is on the engine already, each kind asked for once: others' names, containers' labels, images at hand."""
+    """What is on the engine already, each kind asked for once: others' names, containers' labels, images at hand.
+
+    `subnets` are those of each network.
+    """
 
     info: Mapping[str, Any]
     foreign: frozenset[tuple[str, str]]
+    subnets: Mapping[str, Sequence[IPv4Network]]
     containers: Mapping[str, Mapping[str, str]]
     images: Mapping[str, ImageFacts]
 
@@ -53,7 +58,7 @@ async def find_obstacles(engine: Engine, changes: Sequence[Change]) -> Sequence[
     if not makes:
         return ()
     present = await _look(engine, makes)
-    checks = {"image": _image, "network": _named, "volume": _named, "container": _container}
+    checks = {"image": _image, "network": _network, "volume": _named, "container": _container}
     found = await asyncio.gather(
         *(checks[change.address.kind](engine, change, present) for change in makes if change.address.kind in checks)
     )
@@ -79,6 +84,7 @@ async def _look(engine: Engine, makes: Sequence[Change]) -> _Present:
     return _Present(
         info,
         frozenset((kind, str(row["Name"])) for kind, row in named if not ours(row.get("Labels"))),
+        {str(row["Name"]): subnets_of(row) for row in networks},
         {str(name).lstrip("/"): row.get("Labels") or {} for row in containers for name in row.get("Names") or ()},
         known,
     )
@@ -100,6 +106,31 @@ async def _image(engine: Engine, change: Change, present: _Present) -> list[Faul
     if image.id and await engine.find(lambda api: api.inspect_image(reference)) is not None:
         way_out = ". Another image of this name is here: autogit upgrade takes it"
     return [Fault(place, reference, f"is not here{held} and cannot be pulled: {why}{way_out}")]
+
+
+async def _network(engine: Engine, change: Change, present: _Present) -> list[Fault]:
+    return [*await _named(engine, change, present), *overlaps(change, present.subnets)]
+
+
+def overlaps(change: Change, subnets: Mapping[str, Sequence[IPv4Network]]) -> Iterator[Fault]:
+    """Yield a fault for each other network whose addresses are among those that a network is to have; pure.
+
+    An engine refuses them ("Pool overlaps"), and by then the containers were taken off the former network.
+    """
+    if change.action is Action.NOOP or change.after is None or not change.after.attributes["subnet"]:
+        return
+    wish: NetworkSpec = change.after.payload
+    own = {str(one.attributes["name"]) for one in (change.before, change.after) if one}
+    for name, held in sorted(subnets.items()):
+        if name not in own and any(IPv4Network(wish.subnet).overlaps(one) for one in held):
+            words = f"overlaps with the network {name} ({', '.join(map(str, held))}): set {wish.setting} to a free one"
+            yield Fault(str(change.address), wish.subnet, words)
+
+
+def subnets_of(row: Mapping[str, Any]) -> Sequence[IPv4Network]:
+    """Return the IPv4 subnets of a network as an engine tells of it."""
+    given = [str(pool.get("Subnet") or "") for pool in (row.get("IPAM") or {}).get("Config") or ()]
+    return [IPv4Network(text, strict=False) for text in given if text and ":" not in text]
 
 
 async def _named(_engine: Engine, change: Change, present: _Present) -> list[Fault]:
