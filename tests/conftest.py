@@ -51,12 +51,20 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Where several workers share the tests: a file is one worker's, all that ask for the engine are one worker's."""
+    """Where several workers share the tests: a file is one worker's, all that ask for the engine are one worker's.
+
+    Those take longest by far, so they begin first; by number of tests others would.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             return "engine" if nodeid.startswith("tests/docker/") else super()._split_scope(nodeid)
+
+        def _assign_work_unit(self, node):
+            if "engine" in self.workqueue:
+                self.workqueue.move_to_end("engine", last=False)
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
