@@ -124,7 +124,9 @@ def free_ports(count):
 
 def make_installation(folder, **settings):
     http, https, low = free_ports(3)
-    pool = 20000 + (low % 200) * 60
+    # Each worker has pools of its own: a port that nobody holds yet may be another installation's in a moment.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+    pool = 20000 + (worker * 40 + low % 40) * 60
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder / "home"),
