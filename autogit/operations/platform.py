@@ -242,10 +242,7 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
             }
         )
     if not after.plan.pending and not after.plan.held:
-        forget_previous(project.paths)
-        record_in_sync(caller.engine, after)
-        if project.as_wished:
-            write_seal(project, after)
+        _record_whole(project, caller, after)
     return UpView(
         plan=view,
         applied=applied,
@@ -255,6 +252,14 @@ async def apply_part(project: Project, prepared: Prepared, plan: Plan, caller: C
         certificate=prepared.spec.certificate.name if caller.local else "",
         issuer=prepared.spec.certificate.issuer if caller.local else "",
     )
+
+
+def _record_whole(project: Project, caller: Caller, after: Prepared) -> None:
+    """Write down that everything is as wished: former files are needed no more, and the next `up` is quick."""
+    forget_previous(project.paths)
+    record_in_sync(caller.engine, after)
+    if project.as_wished:
+        write_seal(project, after)
 
 
 async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, caller: Caller) -> UpView:

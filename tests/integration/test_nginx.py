@@ -150,6 +150,7 @@ def test_workers_whose_master_was_killed_do_not_keep_its_ports(one):
     wait_until(lambda: one.pid() not in (0, former.pid) and one.home.probe(one.host, "/healthz").status == 200, "nginx")
     wait_until(lambda: not [w for w in workers if w.is_running()], "the orphans are gone")
     one.is_well()
+    assert one.pid() != former.pid
 
 
 def test_the_ingress_is_changed_on_a_living_platform_and_back(one):

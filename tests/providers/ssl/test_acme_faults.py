@@ -256,7 +256,7 @@ def test_what_the_environment_says_of_certificates_does_not_win(pebble, tmp_path
     write_server_certificate(tmp_path / "other.pem", tmp_path / "other.key")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "other.pem"))
-    Client(pebble.server(), tmp_path).run_issue()
+    assert Client(pebble.server(), tmp_path).run_issue().serial
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------------

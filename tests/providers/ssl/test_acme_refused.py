@@ -135,3 +135,4 @@ def test_pebble_as_it_comes_out_of_the_box(tmp_path):
         for _ in range(2):
             issued = client.run_issue()
         asyncio.run(client.revoke(issued.fullchain))
+        assert pebble.status_of(issued.serial)["Status"] == "Revoked"

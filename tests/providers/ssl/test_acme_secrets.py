@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -72,8 +73,10 @@ def test_a_bound_account_needs_no_binding_to_be_found_again(binding_pebble, tmp_
     kid, secret = "kid-1", EAB["kid-1"]
     client = Client(binding_pebble.server(eab_key_id=kid, eab_hmac_key=secret), tmp_path)
     client.run_issue()
+    known = Folder(client).registration.read_text()
     Folder(client).registration.unlink()
     Client(binding_pebble.server(), tmp_path).run_issue()
+    assert json.loads(Folder(client).registration.read_text())["uri"] == json.loads(known)["uri"]
 
 
 # -- the key stays here ----------------------------------------------------------------------------------------------
