@@ -14,11 +14,17 @@ import pytest
 from autogit.providers.compute import leftovers
 
 _SETTLE_SECONDS = 20.0
-_PARENT = """
-import os, subprocess, sys, time
-os.setpgid(0, 0)
+_LEADER = """
+import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(child.pid, flush=True)
+time.sleep(600)
+"""
+_SUPERVISOR = f"""
+import subprocess, sys, time
+leader = subprocess.Popen([sys.executable, "-c", {_LEADER!r}], process_group=0)
+print(leader.pid, flush=True)
+leader.wait()
 time.sleep(600)
 """
 
@@ -38,22 +44,26 @@ def test_a_note_that_tells_of_no_program_has_nobody_ended(tmp_path, text, monkey
 
 
 @pytest.fixture
-def orphan(tmp_path):
-    """A process whose group has lost its leader, and the words of a note of that leader."""
-    leader = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
-    pid = int(leader.stdout.readline())
-    words = [leader.pid, psutil.Process(leader.pid).create_time(), 0, 0]
-    leader.kill()
-    leader.wait()  # its output is the orphan's, too
-    leader.stdout.close()
-    yield pid, words
-    _end(pid)
+def orphan():
+    """A process whose group has lost its leader, the words of a note of that leader, and their session."""
+    command = [sys.executable, "-c", _SUPERVISOR]
+    supervisor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    leader, pid = (int(supervisor.stdout.readline()) for _ in range(2))
+    words = [leader, psutil.Process(leader).create_time(), 0, 0]
+    os.kill(leader, signal.SIGKILL)
+    _await_end(leader)
+    yield pid, words, supervisor.pid
+    if leftovers.is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+        _await_end(pid)
+    supervisor.kill()
+    supervisor.communicate()  # to the end of the output that all three had
 
 
 def test_what_a_killed_program_left_of_its_group_is_ended(tmp_path, orphan):
-    pid, words = orphan
+    pid, words, session = orphan
     note = tmp_path / "web.starts"
-    note.write_text(" ".join(map(str, [*words, os.getsid(0)])))
+    note.write_text(" ".join(map(str, [*words, session])))
     leftovers.end([note], _SETTLE_SECONDS)
     assert not leftovers.is_alive(pid)
     assert leftovers.is_alive(os.getpid())
@@ -62,16 +72,15 @@ def test_what_a_killed_program_left_of_its_group_is_ended(tmp_path, orphan):
 @pytest.mark.parametrize("session", [[], [0], ["itself"], [999_999_999]])
 def test_a_group_of_that_number_in_another_session_is_somebody_elses(tmp_path, orphan, session):
     """Numbers come again: after a restart of the machine, a daemon may have the one that is noted."""
-    pid, words = orphan
+    pid, words, _ = orphan
     note = tmp_path / "web.starts"
     note.write_text(" ".join(map(str, [*words, *(words[0] if one == "itself" else one for one in session)])))
     leftovers.end([note], 0.0)
     assert leftovers.is_alive(pid)
 
 
-def _end(pid):
-    if leftovers.is_alive(pid):
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while leftovers.is_alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
+def _await_end(pid):
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while leftovers.is_alive(pid):
+        assert time.monotonic() < deadline, f"{pid} did not end"
+        time.sleep(0.05)
