@@ -335,16 +335,20 @@ def _sentence(error: Any) -> str:
         case "value_error":
             return str(context["error"])
         case "int_parsing" | "int_type" | "greater_than_equal" | "less_than_equal":
-            name = str(error["loc"][0])
-            return (
-                "must be a port, a whole number from 1 to 65535"
-                if "port" in name
-                else "must be a whole number from 1 to 86400"
-            )
+            return _whole_number(str(error["loc"][0]))
         case "string_pattern_mismatch" if error["loc"][0] == "dns_ssh_name":
             return "must be one part of a name: lower-case letters, digits and hyphens"
         case kind:
             return _SENTENCES.get(kind, "has a value that does not fit")
+
+
+def _whole_number(name: str) -> str:
+    """Say which numbers a setting takes; a port's bounds are known of all ports, the others' are in their fields."""
+    if "port" in name:
+        return "must be a port, a whole number from 1 to 65535"
+    bounds = Settings.model_fields[name].metadata
+    low, high = (next(getattr(one, key) for one in bounds if hasattr(one, key)) for key in ("ge", "le"))
+    return f"must be a whole number from {low} to {high}"
 
 
 def _port_keys(descriptors: Iterable[ServiceDescriptor]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from autogit.model.service import ServiceDescriptor, SettingDescriptor
+from autogit.model.setting_values import env_text
 from autogit.model.settings import Settings
 from autogit.providers.registry import provider_names, provider_settings
 
@@ -118,14 +119,12 @@ def settings_reference(descriptors: Sequence[ServiceDescriptor]) -> str:
 
 def _groups() -> tuple[str, ...]:
     providers = (f"DNS: {name}" for name in provider_names("dns"))
-    return ("Platform", "Services", "Ports", "TLS", "DNS", *providers, "Settings of services")
+    return ("Platform", "Services", "Ports", "TLS", "DNS", *providers, "Security", "Settings of services")
 
 
 def _info(name: str, info: FieldInfo) -> SettingInfo:
     extra: Any = info.json_schema_extra
-    value = info.default
-    default = "" if value is None else ",".join(value) if isinstance(value, tuple) else str(value)
-    default = default.lower() if isinstance(value, bool) else default
+    default = env_text(info.get_default(call_default_factory=True))
     secret = "SecretStr" in str(info.annotation)
     return SettingInfo(
         name.upper(),
@@ -166,6 +165,12 @@ def _type_text(name: str, info: FieldInfo) -> str:
         "dns_caa": "names",
         "dns_address_sources": "URLs",
         "dns_resolvers": "addresses and URLs",
+        "security_thresholds": "list of scores",
+        "quarantine_days": "days, 1 to 3650",
+        "quarantine_max_mb": "megabytes",
+        "prompt_filter_services": "list of modes",
+        "prompt_filter_max_body_bytes": "bytes, 1024 to 67108864",
+        "prompt_filter_timeout_ms": "milliseconds, 50 to 60000",
         "ingress_ipv6": "IPv6 address, auto or none",
         "ingress_lan_ip": "IP address",
         "ingress_lan_ipv6": "IPv6 address, auto or none",

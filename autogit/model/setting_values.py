@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from typing import Any
+
+from autogit.model.security import DEFAULT_SOURCE, Thresholds
 
 HIGHEST_PORT = 65535
 _ISSUER = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")  # RFC 8659 section 4.2
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _LONGEST_DOMAIN = 253
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _LEAST_SUBNET = 29
+
+
+def env_text(value: object) -> str:
+    """Return a setting's value as `.env` has it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{one}" for key, one in value.items())
+    if not isinstance(value, tuple):
+        return str(value)
+    is_flat = all(isinstance(item, str) for item in value)
+    return ",".join(value) if is_flat else json.dumps(value, ensure_ascii=False)
+
+
+def in_group(name: str, example: str = "") -> dict[str, Any]:
+    """Return what a field of the settings says about itself: its group in the reference pages, and an example."""
+    return {"group": name, "example": example}
 
 
 def domain_name(value: Any) -> str:
@@ -110,3 +133,36 @@ def ipv4_subnet(value: Any) -> str:
     if network.prefixlen > _LEAST_SUBNET:
         raise ValueError(f"must be /{_LEAST_SUBNET} or larger")
     return str(network)
+
+
+def thresholds_by_source(value: Any) -> Any:
+    """Return the thresholds of each source from `SOURCE:FLAG/QUARANTINE/BLOCK` (with commas); the default's always."""
+    if not isinstance(value, str):
+        return value
+    found = {DEFAULT_SOURCE: Thresholds()}
+    for source, text in _pairs(value, "SOURCE:FLAG/QUARANTINE/BLOCK, as in log:0.6/0.8/0.95"):
+        try:
+            flag, quarantine, block = (float(one) for one in text.split("/"))
+            found[source] = Thresholds(flag, quarantine, block)
+        except ValueError as exc:
+            raise ValueError(
+                f"{source} must have three numbers in order, 0 < flag <= quarantine <= block <= 1"
+            ) from exc
+    return found
+
+
+def mode_by_service(value: Any) -> Any:
+    """Return the filter's mode for each service from `SERVICE:MODE` (with commas)."""
+    if not isinstance(value, str):
+        return value
+    return dict(_pairs(value, "SERVICE:MODE, as in gitlab:quarantine"))
+
+
+def _pairs(text: str, form: str) -> list[tuple[str, str]]:
+    pairs = [tuple(part.strip() for part in one.partition(":")[::2]) for one in text.split(",") if one.strip()]
+    names = [name for name, _ in pairs]
+    if not all(_NAME.fullmatch(name) and word for name, word in pairs):
+        raise ValueError(f"must be {form}")
+    if len(set(names)) < len(names):
+        raise ValueError("names one of them twice")
+    return [(name, word) for name, word in pairs]

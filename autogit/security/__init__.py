@@ -1,0 +1,1 @@
+"""The prompt-injection filter and its quarantine."""

@@ -1,0 +1,76 @@
+"""The filter: views of a text, what is found in each, a score, and the text without what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from autogit.model.security import FilterResult, SecurityPolicy, Verdict
+from autogit.security.classifier import Classifier
+from autogit.security.cleaning import clean
+from autogit.security.hidden import find_hidden
+from autogit.security.patterns import RuleSet, load_rules
+from autogit.security.scoring import risk_score
+from autogit.security.structure import find_structure
+from autogit.security.views import build_views
+
+
+class Quarantine(Protocol):
+    """Where suspicious texts are kept."""
+
+    def add(self, fragment: str, metadata: Mapping[str, object]) -> str:
+        """Keep a fragment and return its id (`q-YYYYMMDD-NNN`)."""
+
+
+class PromptInjectionFilter:
+    """Finds instructions to a language model where only data should be (specification, section 5).
+
+    Thread-safe and without state between calls: the same text has the same result, in every process.
+    """
+
+    def __init__(
+        self,
+        policy: SecurityPolicy | None = None,
+        *,
+        rules: RuleSet | None = None,
+        classifier: Classifier | None = None,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        self._policy = policy or SecurityPolicy()
+        self._rules = rules or load_rules()
+        self._classifier = classifier
+        self._quarantine = quarantine
+
+    def analyze(self, text: str, source: str = "default") -> FilterResult:
+        """Return what is found in a text of any content and length; never raises.
+
+        `source` says where the text comes from (`issue`, `commit`, `log`, ...) and chooses the thresholds.
+        """
+        thresholds = self._policy.for_source(source)
+        views = build_views(text)
+        findings = [*find_hidden(text, views)]
+        for view in views:
+            findings += self._rules.find(view)
+            findings += find_structure(view)
+        score = risk_score(text, findings)
+        if self._classifier is not None and (added := self._classifier.find(views, score)):
+            findings.append(added)
+            score = min(1.0, score + added.weight)
+        verdict = thresholds.verdict(score)
+        findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
+        cleaned = clean(text, findings) if verdict is not Verdict.PASS else None
+        by_weight = sorted(findings, key=lambda one: -one.weight)
+        return FilterResult(
+            clean_text=cleaned.text if cleaned else text,
+            quarantined=cleaned.fragments if cleaned else (),
+            risk_score=score,
+            detected_patterns=tuple(dict.fromkeys(one.rule for one in by_weight)),
+            findings=tuple(findings),
+            verdict=verdict,
+        )
+
+    def quarantine(self, fragment: str, metadata: Mapping[str, object]) -> str:
+        """Keep a suspicious fragment for analysis and return its id. Raises what the store raises."""
+        if self._quarantine is None:
+            raise LookupError("this filter was made without a quarantine")
+        return self._quarantine.add(fragment, metadata)
