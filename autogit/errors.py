@@ -54,6 +54,13 @@ class NotInitialisedError(UsageError):
     code = "not-initialised"
 
 
+class BodyTooLargeError(UsageError):
+    """The body of a request is larger than PROMPT_FILTER_MAX_BODY_BYTES."""
+
+    code = "body-too-large"
+    http_status = 413
+
+
 class SettingsError(AutogitError):
     """The `.env` file has faults; all of them are listed at once."""
 
@@ -249,6 +256,39 @@ class LockfileTooNewError(LockfileError):
     """The lockfile was written by a newer AutoGit."""
 
     code = "lockfile-too-new"
+
+
+class QuarantineError(AutogitError):
+    """The quarantine cannot be used, or a text in it cannot be opened."""
+
+    code = "quarantine"
+
+
+class QuarantineDamagedError(QuarantineError):
+    """The quarantine's database is damaged or holds something else."""
+
+    code = "quarantine-damaged"
+
+
+class QuarantineTooNewError(QuarantineError):
+    """The quarantine's database was written by a newer AutoGit."""
+
+    code = "quarantine-too-new"
+
+
+class QuarantineFullError(QuarantineError):
+    """The quarantine is at its size limit and holds nothing that was decided on; what is pending is never dropped."""
+
+    code = "quarantine-full"
+    http_status = 503
+
+
+class QuarantineBusyError(QuarantineError):
+    """Other processes kept the quarantine's database locked for too long."""
+
+    code = "quarantine-busy"
+    http_status = 503
+    retryable = True
 
 
 class ApplyLockHeldError(AutogitError):

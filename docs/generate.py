@@ -24,7 +24,7 @@ Data goes to standard output, everything else to standard error.
 | Exit code | Meaning |
 | --- | --- |
 | 0 | done, or nothing to do |
-| 1 | failed; `status`, `certs status`: not all is well; `dns verify`: not as wished |
+| 1 | failed; `status`, `certs status`: not all is well; `dns verify`: not as wished; `scan`: something was found |
 | 2 | the command line or the configuration is wrong |
 | 3 | changes are pending (`plan --exit-code`, `drift`) |
 | 4 | partly applied; the next `up` goes on from there |

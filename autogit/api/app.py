@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from autogit import __version__
-from autogit.api.routes import health, services
+from autogit.api.routes import health, security, services
 from autogit.errors import AutogitError
 
 _PROBLEM = "application/problem+json"
@@ -23,6 +23,7 @@ def create_app() -> FastAPI:
     app = FastAPI(title="AutoGit Platform API", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(health.router)
     app.include_router(services.router)
+    app.include_router(security.router)
     app.add_exception_handler(AutogitError, _problem)
     app.middleware("http")(_never_cached)
     return app

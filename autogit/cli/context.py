@@ -38,6 +38,7 @@ class Context(NamedTuple):
     env_file: Path | None
     project_dir: Path | None
     debug: bool
+    format: str = "table"
 
     @property
     def paths(self) -> ProjectPaths:
@@ -81,8 +82,8 @@ def _common(
 ) -> Context:
     """Build the context of the common options."""
     plain = no_color or bool(os.environ.get("NO_COLOR"))
-    output = Output(json=format is Format.JSON, verbose=verbose, quiet=quiet, color=not plain)
-    return Context(output, env_file, project_dir, debug)
+    output = Output(json=str(format) != "table", verbose=verbose, quiet=quiet, color=not plain)
+    return Context(output, env_file, project_dir, debug, str(format))
 
 
 @functools.lru_cache(maxsize=1)
@@ -95,13 +96,26 @@ def _common_parameters() -> tuple[inspect.Parameter, ...]:
     )
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _shared_parameters(formats: type[StrEnum]) -> tuple[inspect.Parameter, ...]:
+    """Return the common options, `--format` with a choice of its own where a command has one; table comes first."""
+    if formats is Format:
+        return _common_parameters()
+    choice: Any = Annotated[formats, typer.Option(help="How data is written to stdout.")]
+    return tuple(
+        p.replace(annotation=choice, default=next(iter(formats))) if p.name == "format" else p
+        for p in _common_parameters()
+    )
+
+
+def command(
+    app: typer.Typer, name: str, *, formats: type[StrEnum] = Format
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function whose first parameter is a Context; the common options are added to its own."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(function, include_extras=True)
         own = [p.replace(annotation=hints[p.name]) for p in list(inspect.signature(function).parameters.values())[1:]]
-        shared = _common_parameters()
+        shared = _shared_parameters(formats)
         keyword = [*(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *shared]
 
         @functools.wraps(function)

@@ -36,7 +36,7 @@ class Output:
     def data(self, view: BaseModel | Sequence[BaseModel] | dict[str, Any], lines: Iterable[str]) -> None:
         """Write a result: the view as JSON, or the lines a person reads."""
         if self.json:
-            sys.stdout.write(jsonlib.dumps(_plain(view), indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(_json(_plain(view), indent=2) + "\n")
         else:
             for line in lines:
                 sys.stdout.write(line + "\n")
@@ -44,7 +44,7 @@ class Output:
 
     def record(self, document: dict[str, Any], text: str) -> None:
         """Write one of many: a JSON document on a line of its own, or the line that a person reads."""
-        sys.stdout.write((jsonlib.dumps(document, ensure_ascii=False) if self.json else text) + "\n")
+        sys.stdout.write((_json(document) if self.json else text) + "\n")
         sys.stdout.flush()
 
     def progress(self, text: str) -> None:
@@ -84,7 +84,7 @@ class Output:
                 "faults": [{"place": f.place, "subject": f.subject, "message": f.message} for f in error.faults],
                 "context": list(error.context),
             }
-            sys.stderr.write(jsonlib.dumps(body, indent=2, ensure_ascii=False) + "\n")
+            sys.stderr.write(_json(body, indent=2) + "\n")
             return
         lines = [self.paint(f"error[{error.code}]", _RED) + f": {printable(error.message)}"]
         rows = [(f.place, printable(f.subject), printable(f.message)) for f in error.faults]
@@ -120,3 +120,16 @@ def _plain(view: Any) -> Any:
     if isinstance(view, list | tuple):
         return [_plain(item) for item in view]
     return view
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """Return JSON in which nothing that a terminal would obey stands as it is (RFC 8259, section 7: any may be escaped).
+
+    What cannot be written as UTF-8 (a lone surrogate) is escaped by the same rule.
+    """
+    text = jsonlib.dumps(value, indent=indent, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return jsonlib.dumps(character)[1:-1]

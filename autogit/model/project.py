@@ -111,3 +111,8 @@ class ProjectPaths:
     def audit_log(self) -> Path:
         """One JSON line a change that was applied."""
         return self.state / "audit.jsonl"
+
+    @property
+    def quarantine(self) -> Path:
+        """Texts that the prompt-injection filter held back (mode 0700)."""
+        return self.state / "quarantine"

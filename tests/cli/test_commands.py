@@ -15,7 +15,7 @@ from autogit import __version__
 
 COMMANDS = (
     "init", "up", "plan", "render", "drift", "status", "deploy", "upgrade", "down", "restart", "reconcile", "schedule",
-    "logs", "services", "images", "adopt", "config", "certs", "secrets", "doctor", "version",
+    "logs", "services", "images", "adopt", "config", "certs", "secrets", "scan", "quarantine", "doctor", "version",
 )  # fmt: skip
 
 

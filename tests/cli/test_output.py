@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -74,3 +75,14 @@ def test_elsewhere_waiting_is_a_line(capsys):
     output.waiting("process/api", "waiting until it is ready: 1 of 30 s")
     output.close()
     assert capsys.readouterr().err == "process/api  waiting until it is ready: 1 of 30 s\n"
+
+
+def test_json_steers_no_terminal_and_loses_nothing(capsys):
+    told = {"text": "a\u202eb\x9b31m\ud800 \U0001f600 é\u2028"}
+    Output(json=True).data(told, [])
+    Output(json=True).record(told, "")
+    shown = capsys.readouterr().out
+    whole, record = shown.rsplit("\n", 2)[:2]
+    assert json.loads(whole) == json.loads(record) == told
+    assert shown.replace("\n", "").isprintable()
+    assert "\U0001f600 é" in record

@@ -89,13 +89,12 @@ class Platform:
             "HTTPS_PORT": https_port,
             **dict(line.split("=", 1) for line in env_lines(images).splitlines()),
         }
-        self.environ = {
+        self.environ = {  # not traced for coverage: it would double what the longest suite takes
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(Path(__file__).parents[2]),
             "PYTHONWARNINGS": "error,ignore:unclosed:ResourceWarning",  # the SDK's connections, when a command ends
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS")},
         }
         self.set(**settings)
 

@@ -1,0 +1,1 @@
+"""Where texts to be scanned come from: files, archives, the history of a git repository."""
