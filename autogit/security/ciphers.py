@@ -1,0 +1,96 @@
+"""Decoders of texts whose letters were moved, swapped or drawn apart: what children and attackers do to a sentence."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
+
+import re2
+
+from autogit.security.regions import Part, backwards, blocks, same, substituted
+from autogit.security.vocabulary import compiled, telling, words
+
+_LOWER = string.ascii_lowercase
+_ROT13 = 13
+_ATBASH = 26
+_MOST_HITS = 200
+_SHORT_ROT13 = ("gur", "naq", "lbh", "lbhe", "guvf", "gung", "abg", "jvgu", "nyy")
+_TURNED = ("ruoy", "siht", "taht", "htiw", "morf", "lliw", "llet", "resu", "tsum", "esaelp")
+_SHORT_TURNED = ("eht", "dna", "uoy", "lla")
+_MOST_SHIFTS = 2
+_LEAST_HITS = 2
+_WORD = re.compile(r"\w+")
+_TOKEN = re.compile(r"\S+")
+
+
+@lru_cache(maxsize=1)
+def _shifts() -> dict[str, int]:
+    """Return telling words under each shift of the alphabet, and which one it was."""
+    found: dict[str, int] = {}
+    for shift in range(1, 27):
+        table = _alphabet(shift)
+        for word in telling():
+            found[word.translate(table)] = shift
+    for word in words():
+        found.pop(word, None)
+    return found | dict.fromkeys(_SHORT_ROT13, _ROT13)
+
+
+@lru_cache(maxsize=32)
+def _alphabet(shift: int) -> dict[int, int]:
+    """Return what enciphers with a shift (26 is the alphabet backwards)."""
+    other = _LOWER[::-1] if shift == _ATBASH else _LOWER[shift:] + _LOWER[:shift]
+    return str.maketrans(_LOWER + _LOWER.upper(), other + other.upper())
+
+
+@lru_cache(maxsize=1)
+def shifted_words() -> str:
+    """Return the expression for words under a shift of the alphabet."""
+    return rf"(?i)\b(?:{'|'.join(sorted(_shifts()))})\b"
+
+
+@lru_cache(maxsize=1)
+def _shifted() -> re2._Regexp:
+    return compiled(shifted_words())
+
+
+def shifted(text: str) -> Iterator[Part]:
+    """Yield a text back under each shift of the alphabet under which it holds English words (rot13, atbash, ...)."""
+    known = _shifts()
+    found = (known[match.group().lower()] for match in islice(_shifted().finditer(text), _MOST_HITS))
+    for shift, count in Counter(found).most_common(_MOST_SHIFTS):
+        if count >= _LEAST_HITS or shift == _ROT13:
+            back = _alphabet(shift if shift == _ATBASH else len(_LOWER) - shift)
+            yield Part(0, len(text), text.translate(back), same)
+
+
+@lru_cache(maxsize=1)
+def backward_words() -> str:
+    """Return the expression for words that were turned around."""
+    turned = ({one[::-1] for one in telling()} - words()) | {*_TURNED}
+    short = rf"\b(?:{'|'.join(_SHORT_TURNED)})\b"
+    return rf"(?i)\b(?:{'|'.join(sorted(turned))})\b|{short}[^\n]{{1,60}}{short}"
+
+
+def reversed_lines(text: str) -> Iterator[Part]:
+    """Yield the lines that hold words turned around, back to front; neighbouring lines as one, the last one first."""
+    for start, end in blocks(text, backward_words()):
+        block = text[start:end]
+        yield Part(start, end, block[::-1], backwards(len(block)))
+
+
+def reversed_words(text: str) -> Iterator[Part]:
+    """Yield the lines that hold words turned around, each word for itself."""
+    return substituted(text, _TOKEN, _turned, backward_words())
+
+
+def _turned(match: re.Match[str]) -> str:
+    """Return a word turned around; marks at its end stay there, unless they were turned around with it."""
+    token = match.group()
+    if token[-1].isalnum() or not token[0].isalnum():
+        return token[::-1]
+    return _WORD.sub(lambda word: word.group()[::-1], token)

@@ -1,0 +1,263 @@
+"""Folding: a text as a reader sees it, and that in one form for rules; with the way back to where each part stood."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from string import ascii_letters
+
+import re2
+
+INVISIBLE = (
+    "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""What leaves no ink, as the inside of a character class: controls, zero-width, bidi, fillers, selectors, tags."""
+_MARKS = ((0x300, 0x370), (0x1AB0, 0x1B00), (0x1DC0, 0x1E00), (0x20D0, 0x2100), (0xFE20, 0xFE30))
+_LATIN = ((0xC0, 0x250), (0x1E00, 0x1F00))
+_LIKE = {"'": "‘’‚‛ʼʹ′＇", '"': "“”„‟«»″＂", "-": "‐‑‒–—―−﹘", " ": "\x85\u2028\u2029\u2800\u3000"}  # noqa: RUF001 - the point
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[@-Z\\^_])")
+_BLANKS = re.compile("  +")
+_MANY = 24
+_STACKED = re2.compile(r"[\p{Mn}\p{Mc}]{16,}")
+_LIGATURES = re.compile("[\ufdfa\ufdfb]")
+FOREIGN = (
+    "\u0370-\u03ff\u0400-\u052f\u0531-\u0556\u0561-\u0587\u10a0-\u10ff\u13a0-\u13ff\u1400-\u167f\u16a0-\u16ea"
+    "\u1c80-\u1cbf\u1f00-\u1fff\u2c80-\u2cff\u2d30-\u2d7f\ua4d0-\ua4ff\ua640-\ua69f\uab70-\uabbf"
+    "\U00010280-\U000104ff\U000118a0-\U000118ff"
+)
+_FOREIGN_RUN = re.compile(f"[{FOREIGN}]+")
+_TOUCHING = re.compile(f"[A-Za-z][{FOREIGN}]|[{FOREIGN}][A-Za-z]")
+_NATIVE_WINDOW = 40
+_LETTERS = frozenset(ascii_letters)
+
+
+def lookalikes() -> dict[int, int]:
+    """Return the letters of other scripts that pass for ASCII ones: code point to code point."""
+    return _tables()[1]
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text that can be encoded: a lone surrogate becomes the replacement character, lengths stay."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return text
+
+
+def odd_characters(text: str) -> frozenset[str]:
+    """Return which characters beyond ASCII a text has: few, whatever its length."""
+    return frozenset() if text.isascii() else frozenset(one for one in set(text) if one > "\x7f")
+
+
+def visible(text: str, odd: frozenset[str] | None = None) -> str:
+    """Return what a reader sees of a text: NFKC, nothing invisible, Latin letters bare, look-alikes as ASCII.
+
+    Case, blanks and line ends stay, for decoders need them. Terminal escape sequences go as a whole. `odd` are the
+    text's odd characters, where they are known.
+    """
+    if _has_controls().search(text):
+        text = _without_controls(text)
+    odd = odd_characters(text) if odd is None else odd
+    if not odd:
+        return text
+    if any(map(_is_composable, odd)):
+        text = _composed(text)
+        odd = odd_characters(text)
+    always = _tables()[0]
+    if len(odd) > _MANY:
+        text = text.translate(always)
+    else:
+        # Each replacement is one search for one character, far cheaper than a look-up for each character there is.
+        for one in odd:
+            if (code := ord(one)) in always:
+                text = text.replace(one, chr(plain) if (plain := always[code]) else "")
+    return _latin_words(text) if any(map(_FOREIGN_RUN.match, odd)) else text
+
+
+@lru_cache(maxsize=4096)
+def _is_composable(char: str) -> bool:
+    """Say whether NFKC may change a character, or join it to the one before."""
+    return unicodedata.normalize("NFKC", char) != char or unicodedata.category(char)[0] == "M"
+
+
+def fold(text: str) -> str:
+    """Return what rules look at: the visible text in lower case, with each run of blanks as one space."""
+    return collapse(visible(text))
+
+
+def collapse(seen: str) -> str:
+    """Return a visible text in lower case, with each run of blanks as one space."""
+    text = seen.lower()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    for blank in "\t\r\x0b\x0c":
+        if blank in text:
+            text = text.replace(blank, " ")
+    return _BLANKS.sub(" ", text) if "  " in text else text
+
+
+@lru_cache(maxsize=1)
+def _has_controls() -> re2._Regexp:
+    return re2.compile(_CONTROLS.pattern)
+
+
+def _without_controls(text: str) -> str:
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def _composed(text: str) -> str:
+    # Ordering a long run of marks takes the square of its length, and two ligatures become a sentence each.
+    text = _LIGATURES.sub("", text)
+    if _STACKED.search(text):
+        text = _STACKED.sub("", text)
+    return unicodedata.normalize("NFKC", text)
+
+
+def _latin_words(text: str) -> str:
+    """Return a text whose foreign letters are ASCII where they stand in Latin words; foreign words stay."""
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
+    if foreign * 2 > len(text) and not _TOUCHING.search(text):
+        return text
+    table, native = _tables()[1], _native()
+
+    def as_latin(run: re.Match[str]) -> str:
+        start, end = run.span()
+        inside = text[start - 1 : start] in _LETTERS or text[end : end + 1] in _LETTERS
+        if inside or not native.search(text, max(0, start - _NATIVE_WINDOW), end + _NATIVE_WINDOW):
+            return run.group().translate(table)
+        return run.group()
+
+    return _FOREIGN_RUN.sub(as_latin, text)
+
+
+@lru_cache(maxsize=1)
+def _native() -> re.Pattern[str]:
+    """Return what tells that a stretch is written in another script: its letters that look like no Latin one."""
+    table = _tables()[1]
+    ranges = [tuple(map(ord, one.split("-"))) for one in re.findall(".-.", FOREIGN)]
+    letters = [chr(code) for first, last in ranges for code in range(first, last + 1) if code not in table]
+    return re.compile(f"[{''.join(one for one in letters if one.isalpha())}]")
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[dict[int, int | None], dict[int, int]]:
+    """Return what is translated everywhere, and what only in Latin words."""
+    always: dict[int, int | None] = {}
+    for first, last in _MARKS:
+        always |= dict.fromkeys(range(first, last))
+    for first, last in _LATIN:
+        for code in range(first, last):
+            if (base := unicodedata.normalize("NFD", chr(code))[0]).isascii():
+                always[code] = ord(base)
+    always |= {ord(char): ord(plain) for plain, chars in _LIKE.items() for char in chars}
+    ranges = re.findall("(.)-(.)|(.)", INVISIBLE, re.DOTALL)
+    for low, high, single in ranges:
+        always |= dict.fromkeys(range(ord(low or single), ord(high or single) + 1))
+    words: dict[int, int] = {}
+    foreign = re.compile(f"[{FOREIGN}]")
+    listed = files("autogit.security").joinpath("data", "confusables.txt").read_text(encoding="utf-8")
+    for line in listed.splitlines():
+        plain, chars = line.split(" ")
+        for char in chars:
+            if foreign.match(char):
+                words[ord(char)] = ord(plain)
+            else:
+                always[ord(char)] = ord(plain)
+    return always, words
+
+
+_BLANK_RUNS = re.compile(r"\r\n|(?:[ \t\x0b\x0c]|\r(?!\n)){2,}")
+_CUTS = re.compile(r".{60,180}?(?=(?<=\s)[!-~])|.{60,180}?(?=[0-9A-Za-z])|.{180}\s*+", re.DOTALL)
+"""Ends of segments: before a visible ASCII character, for nothing is composed with one or runs on into it."""
+
+
+class FoldMap:
+    """The way back from a folded text to the text it was made of, exact to the character; made when first asked."""
+
+    def __init__(self, text: str, transform: Callable[[str], str]) -> None:
+        self._text = text
+        self._transform = transform
+
+    def locate(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a part of the folded text comes from."""
+        first = self._origin(start)
+        return (first, max(first, self._after(end - 1)) if end > start else first)
+
+    def _origin(self, offset: int) -> int:
+        """Return where the character stands that a folded one comes from."""
+        begin, number, _ = self._place(offset)
+        return min(begin + max(0, number - 1), len(self._text))
+
+    def _after(self, offset: int) -> int:
+        """Return the offset after it, and after the marks that it was composed with."""
+        begin, number, segment = self._place(offset)
+        size = len(self._transform(segment[:number]))
+        while number < len(segment) and unicodedata.category(segment[number])[0] == "M":
+            if len(self._transform(segment[: number + 1])) != size:
+                break
+            number += 1
+        return min(begin + number, len(self._text))
+
+    def _place(self, offset: int) -> tuple[int, int, str]:
+        """Return a segment's begin, how many of its characters it takes to reach the offset, and the segment."""
+        begins, folded = self._segments
+        number = max(0, bisect_right(folded, offset) - 1)
+        begin = begins[number]
+        segment = self._text[begin : begins[number + 1]] if number + 1 < len(begins) else self._text[begin:]
+        wanted = offset - folded[number]
+        sizes = range(len(segment) + 1)
+        return begin, bisect_right(sizes, wanted, key=lambda size: len(self._transform(segment[:size]))), segment
+
+    @cached_property
+    def _segments(self) -> tuple[list[int], list[int]]:
+        """Return where segments begin, in the text and folded: where one is cut, folding does not look across."""
+        begins, folded, at = [0], [0], 0
+        for match in _CUTS.finditer(self._text):
+            piece = self._text[at : match.end()]
+            folded.append(folded[-1] + len(self._transform(piece)))
+            at = match.end()
+            begins.append(at)
+        return begins, folded
+
+
+class BlankMap:
+    """The way back from a folded text that differs from what it was made of in case and runs of blanks only."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def locate(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a part of the folded text comes from."""
+        first, _ = self._origin(start)
+        return (first, max(first, self._origin(end - 1)[1])) if end > start else (first, first)
+
+    def _origin(self, offset: int) -> tuple[int, int]:
+        """Return where the characters stand that a folded one comes from."""
+        places, ends = self._runs
+        number = bisect_right(places, offset) - 1
+        if number >= 0 and places[number] == offset:
+            gone = ends[number - 1] - places[number - 1] - 1 if number else 0
+            return offset + gone, ends[number]
+        start = offset + (ends[number] - places[number] - 1 if number >= 0 else 0)
+        return min(start, len(self._text)), min(start + 1, len(self._text))
+
+    @cached_property
+    def _runs(self) -> tuple[list[int], list[int]]:
+        """Return where runs of blanks stand in the folded text, and where they end in the text itself."""
+        places: list[int] = []
+        ends: list[int] = []
+        gone = 0
+        for run in _BLANK_RUNS.finditer(self._text):
+            start, end = run.span()
+            places.append(start - gone)
+            ends.append(end)
+            gone += end - start - 1
+        return places, ends
