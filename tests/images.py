@@ -27,7 +27,7 @@ from tests.engine import EngineError
 from tests.tools import require_tool
 
 _ROOT = Path(__file__).resolve().parents[1]
-_LEFT_OUT = {"api"}
+_LEFT_OUT = {"api", "prompt-filter"}
 """Services whose image AutoGit makes itself."""
 
 _ACCOUNTS = {"root": 0, "nginx": 101, "nobody": 65534}

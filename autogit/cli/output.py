@@ -123,7 +123,7 @@ def _plain(view: Any) -> Any:
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    """Return JSON in which nothing that a terminal would obey stands as it is (RFC 8259, section 7: any may be escaped).
+    """Return JSON in which nothing that a terminal would obey stands as it is (RFC 8259, section 7).
 
     What cannot be written as UTF-8 (a lone surrogate) is escaped by the same rule.
     """

@@ -137,7 +137,10 @@ def _mounts(
         yield from (Mount("bind", source, target) for source, target in spec.resolver.binds)
     for volume, target in run.volumes.items():
         yield Mount("volume", volume, target, read_only=False)
+    running = {s.name for s in spec.running}
     for bind in run.binds:
+        if bind.with_service and bind.with_service not in running:
+            continue
         source = fill("binds", bind.source)
         yield Mount("bind", source, bind.target, bind.read_only, bind.propagation or "")
 

@@ -18,6 +18,9 @@ _HTTPS = 443
 _LOOPBACK = "127.0.0.1"
 _SECRETS = "/run/secrets"
 _CERTIFICATE_FILES = ("fullchain", "key", "root")
+FILTER_SERVICE = "prompt-filter"
+"""The service that judges texts for the ingress."""
+FILTER_MIDDLEWARE = "prompt-injection-filter"
 PASSWORDS_DIR = "/run/autogit/htpasswd"
 """Where the ingress' container finds the password files of routes."""
 TEMPLATE_NAMES: Mapping[str, str] = {
@@ -42,7 +45,8 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "owner": "`uid:gid` of who runs AutoGit, to whom its files belong",
     "docker_root": "folder in which the Docker Engine keeps its data, on the host",
     "docker_socket": "path of the Docker Engine's socket on the host",
-    "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs` of the project, on the host",
+    "paths": "`root`, `env_file`, `rendered`, `data`, `logs`, `secrets`, `certs`, `quarantine` of the project, on the "
+    "host",
     "https_port": "port of HTTPS as the outside sees it",
     "challenge_target": "URL at which AutoGit shows ACME challenges, as the ingress reaches it (empty: nowhere)",
     "challenge_dir": "folder that AutoGit writes ACME challenges to, as an ingress that serves files sees it",
@@ -52,12 +56,17 @@ TEMPLATE_NAMES: Mapping[str, str] = {
     "services": "names of the services that run here",
     "endpoints": 'service -> port\'s name -> `host:port` as others reach it; ask with `"loki" in endpoints`',
     "routes": "every HTTP route of the platform (for the ingress)",
+    "prompt_filter": "what `.env` says of the prompt filter: `modes` and `mode` (filtered service -> mode, and that of "
+    "all others), `services` (host -> service, of filtered routes), `fail_open`, `max_body_bytes`, `timeout_ms`, "
+    "`thresholds`, `classifier`, `quarantine_days`, `quarantine_max_mb`",
     "tcp_routes": "every port that the ingress passes on: `name`, `port`, `target`",
     "metrics_targets": "everything that shows metrics: `service`, `job`, `address`, `path`",
     "subnets": "network -> subnet, for networks that have a setting for it",
     "address": "`address(HOST, PORT)`: joins them, IPv6 in brackets",
     "rule": "`rule(ROUTE)`: a Traefik rule",
-    "middlewares": "`middlewares(ROUTE)`: names of the Traefik middlewares of a route, in order",
+    "bypass_rule": "`bypass_rule(ROUTE, BYPASS)`: a Traefik rule for what of a route is not judged",
+    "middlewares": "`middlewares(ROUTE)`: names of the Traefik middlewares of a route, in order; "
+    "`middlewares(ROUTE, false)` without the prompt filter",
 }
 """Every name of `template_context` with its meaning; the reference page is written from it."""
 
@@ -110,11 +119,13 @@ def template_context(spec: PlatformSpec, service: ServiceSpec) -> dict[str, Any]
         "services": [s.name for s in spec.running],
         "endpoints": _endpoints(spec),
         "routes": [_route(route) for route in spec.routes],
+        "prompt_filter": _prompt_filter(spec),
         "tcp_routes": [_tcp_route(spec, s, name) for s in spec.running for name in tcp_ports(s)],
         "metrics_targets": list(_metrics_targets(spec)),
         "subnets": _subnets(spec),
         "address": _address,
         "rule": lambda route: traefik_rule(route["host"], route["path_prefix"], route["path_regexp"]),
+        "bypass_rule": bypass_rule,
         "middlewares": _middlewares,
     }
 
@@ -135,6 +146,15 @@ def traefik_rule(host: str, path_prefix: str, path_regexp: str | None = None) ->
     if path_regexp:
         return f"{rule} && PathRegexp(`{path_regexp}`)"
     return rule if path_prefix == "/" else f"{rule} && PathPrefix(`{path_prefix}`)"
+
+
+def bypass_rule(route: Mapping[str, Any], bypass: Mapping[str, Any]) -> str:
+    """Return the rule for what of a route no prompt filter looks at: the route's own and more, so that it wins."""
+    rule = traefik_rule(route["host"], route["path_prefix"], route["path_regexp"])
+    if "`" in bypass["path_regexp"]:
+        raise ValueError("a path may not hold a backtick")
+    methods = " || ".join(f"Method(`{method}`)" for method in bypass["methods"])
+    return f"{rule} && PathRegexp(`{bypass['path_regexp']}`)" + (f" && ({methods})" if methods else "")
 
 
 def endpoint(spec: PlatformSpec, service: ServiceSpec, port: str) -> str:
@@ -221,7 +241,7 @@ def _size(service: ServiceSpec) -> Mapping[str, Any]:
 
 
 def _paths(spec: PlatformSpec) -> Mapping[str, str]:
-    names = ("root", "env_file", "rendered", "data", "logs", "secrets", "certs")
+    names = ("root", "env_file", "rendered", "data", "logs", "secrets", "certs", "quarantine")
     return {name: str(getattr(spec.paths, name)) for name in names}
 
 
@@ -250,6 +270,27 @@ def _route(route: Route) -> Mapping[str, Any]:
         "max_body_bytes": route.max_body_bytes,
         "security_headers": route.security_headers,
         "password_file": route.password_file,
+        "filtered": route.is_filtered,
+        "bypass": [one.model_dump() for one in route.bypass],
+    }
+
+
+def _prompt_filter(spec: PlatformSpec) -> Mapping[str, Any]:
+    """Return what ingress and filter are told, from the settings as they hold."""
+    wish = spec.settings
+    own = dict(pair.split(":", 1) for pair in wish["PROMPT_FILTER_SERVICES"].split(",") if pair)
+    services = {route.host: route.service for route in spec.routes if route.is_filtered}
+    return {
+        "mode": wish["PROMPT_FILTER"],
+        "modes": {name: own.get(name, wish["PROMPT_FILTER"]) for name in sorted(services.values())},
+        "services": services,
+        "fail_open": wish["PROMPT_FILTER_FAIL"] == "open",
+        "max_body_bytes": int(wish["PROMPT_FILTER_MAX_BODY_BYTES"]),
+        "timeout_ms": int(wish["PROMPT_FILTER_TIMEOUT_MS"]),
+        "thresholds": wish["SECURITY_THRESHOLDS"],
+        "classifier": wish["SECURITY_CLASSIFIER"] == "true",
+        "quarantine_days": int(wish["QUARANTINE_DAYS"]),
+        "quarantine_max_mb": int(wish["QUARANTINE_MAX_MB"]),
     }
 
 
@@ -258,8 +299,10 @@ def _tcp_route(spec: PlatformSpec, service: ServiceSpec, port: str) -> Mapping[s
     return {"name": f"{service.name}-{port}", "port": number, "target": endpoint(spec, service, port)}
 
 
-def _middlewares(route: Mapping[str, Any]) -> list[str]:
+def _middlewares(route: Mapping[str, Any], filtered: bool = True) -> list[str]:  # noqa: FBT001, FBT002 - for templates
     """Return a route's middlewares in the order they act: limits before passwords, so that guessing is slow.
+
+    The prompt filter is last: it works for nobody who may not come in.
 
     A service that sets headers of its own still gets the one that is the ingress' business: come back by HTTPS.
     """
@@ -268,6 +311,7 @@ def _middlewares(route: Mapping[str, Any]) -> list[str]:
     names += [f"{route['name']}-rate-limit"] if route["rate_limit"] else []
     names += [f"{route['name']}-body-limit"] if route["max_body_bytes"] else []
     names += [f"{route['name']}-password"] if route["password_file"] else []
+    names += [FILTER_MIDDLEWARE] if route["filtered"] and filtered else []
     return names
 
 

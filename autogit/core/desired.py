@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from autogit.core.containers import container_labels, files_read
+from autogit.core.programs import fill_directory
 from autogit.core.traefik_resolver import storage_address
 from autogit.core.verify import reachable
 from autogit.model.cert_hooks import DeployHook, command_digest, hook_address
@@ -224,11 +225,13 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
     restart = tuple(path for path, file in own.items() if file.on_change == OnChange.RESTART)
     reload = tuple(path for path, file in own.items() if file.on_change == OnChange.RELOAD)
     running = {s.name for s in spec.running}
+    run = service.descriptor.runs.embedded
+    place = fill_directory(spec, service)
     return Resource(
         Address("process", service.name),
         {
             **program.attributes,
-            "program": digest([asdict(program), {p: own[p].text for p in restart}])[:12],
+            "program": digest([asdict(program), {p: own[p].text for p in restart}, *([place] if place else [])])[:12],
             "reload": digest({p: own[p].text for p in reload})[:12] if reload else "",
             "state": "running",
         },
@@ -241,8 +244,9 @@ def _process(service: ServiceSpec, spec: PlatformSpec, tree: RenderedTree) -> Re
         payload=ProcessPayload(
             program,
             tuple(Address("file", path) for path in restart),
-            run.reload_check if (run := service.descriptor.runs.embedded) else (),
+            run.reload_check if run else (),
             service.instead_of,
+            place,
         ),
         replace_on=frozenset({"program", "command", "environment"}),
     )

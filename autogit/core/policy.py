@@ -60,7 +60,11 @@ def _mount_breaches(spec: PlatformSpec, container: ContainerSpec) -> Iterator[tu
     own = {str(spec.paths.certs), str(spec.paths.acme_challenges), str(spec.paths.passwords), f"./{container.service}"}
     if spec.resolver and container.service == spec.ingress:
         own |= {str(spec.paths.data / spec.ingress), *(source for source, _ in spec.resolver.binds)}
-    sources = [m.source for m in container.mounts if m.kind == "bind" and m.source not in own]
+    rendered = f"./{container.service}/"
+    binds = [m.source for m in container.mounts if m.kind == "bind"]
+    sources = [
+        s for s in binds if s not in own and not (s.startswith(rendered) and normpath(s) == s.removeprefix("./"))
+    ]
     if sources:
         yield PolicyRule.HOST_PATH, f"it sees {', '.join(sources)} of the host"
     # A path below the rendered files is written relative to them; two dots lead out of there.

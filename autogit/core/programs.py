@@ -9,6 +9,15 @@ from autogit.core.templating import fill_text
 from autogit.model.spec import PlatformSpec, Program, ServiceSpec
 
 
+def fill_directory(spec: PlatformSpec, service: ServiceSpec) -> str:
+    """Return where a service's process runs, empty where its descriptor leaves that open. Raises RenderError."""
+    run = service.descriptor.runs.embedded
+    if run is None or not run.directory:
+        return ""
+    place = f"{service.entry.origin}/service.yml: runs.embedded directory"
+    return fill_text(place, run.directory, template_context(spec, service))
+
+
 def build_program(spec: PlatformSpec, service: ServiceSpec, executables: Mapping[str, str]) -> Program | None:
     """Return the process of a service, None where it has no embedded form. Raises RenderError."""
     run = service.descriptor.runs.embedded

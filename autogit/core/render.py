@@ -25,13 +25,15 @@ def render(spec: PlatformSpec, literals: Mapping[str, str] | None = None) -> Ren
     Raises RenderError naming template and line.
     """
     files: dict[str, RenderedFile] = {}
+    known = {s.name for s in spec.running}
     for service in spec.running:
         for config in service.descriptor.config:
             if config.with_port and config.with_port not in service.ports:
                 continue
+            if config.with_service and config.with_service not in known:
+                continue
             path = f"{service.name}/{config.path}"
             files[path] = RenderedFile(service.name, _file(spec, service, config.path), config.on_change.value)
-    known = {s.name for s in spec.running}
     for path, text in (literals or {}).items():
         owner = path.partition("/")[0]
         if owner in known:

@@ -17,7 +17,7 @@ from autogit.core.images import build_image, image_notes
 from autogit.core.policy import limit_notes, policy_notes
 from autogit.core.ports import allocate_ports
 from autogit.core.programs import build_program
-from autogit.core.routes import build_routes
+from autogit.core.routes import build_routes, filter_notes
 from autogit.core.secret_specs import service_secrets
 from autogit.core.settings import typed_value
 from autogit.core.sizing import GIB, largest_fitting_tier, tier_total
@@ -85,6 +85,7 @@ def build_spec(
             *certificate_notes(settings),
             *resolver_notes(settings, resolver),
             *fallback_notes(settings, facts, certificate),
+            *filter_notes(services, routes, settings),
             *_availability_notes(services),
             *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
         ),

@@ -13,8 +13,8 @@ from autogit.model.analysis import FindingView, finding_view
 from autogit.model.security import DEFAULT_SOURCE, FilterResult
 from autogit.model.views import View
 
-RECORD_ID = re.compile(r"q-(\d{8})-(\d{3,})")
-"""`q-YYYYMMDD-NNN`: the UTC day, and the number on that day; more than 999 make it longer."""
+RECORD_ID = re.compile(r"q-([0-9]{8})-([0-9]{3}|[1-9][0-9]{3,8})")
+"""`q-YYYYMMDD-NNN`: the UTC day, and the number on that day; more than 999 make it longer. A record has one id only."""
 
 MOST_FINDINGS = 50
 """Findings that are kept of one text, the heaviest."""

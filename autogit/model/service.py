@@ -53,6 +53,13 @@ class Exposure(StrEnum):
     INTERNAL = "internal"
 
 
+class FilterBypass(Strict):
+    """Requests of a route that no prompt filter looks at: paths (RE2, with `^`), and methods (none: all)."""
+
+    path_regexp: Annotated[str, Field(pattern=r"^\^/")]
+    methods: tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...] = ()
+
+
 class RouteDescriptor(Strict):
     """One HTTP route of a service, on `<subdomain>.BASE_DOMAIN`.
 
@@ -60,7 +67,8 @@ class RouteDescriptor(Strict):
     its own `^`); the longer rule wins. `rate_limit` is requests per second a client address, `max_body_bytes` the
     largest request body; 0 means none. `probe_path` is asked from outside to see whether the route works (unset: the
     service's health endpoint; empty: it is not asked). `when` names a flag of the service without which there is no
-    such route.
+    such route. Texts of a `filtered` route are judged where the service prompt-filter runs, but for what `bypass`
+    names.
     """
 
     name: ServiceName = "web"
@@ -74,6 +82,8 @@ class RouteDescriptor(Strict):
     probe_path: str | None = None
     security_headers: bool = True
     when: str | None = None
+    filtered: bool = True
+    bypass: tuple[FilterBypass, ...] = ()
 
 
 class PortDescriptor(Strict):
@@ -116,12 +126,14 @@ class OnChange(StrEnum):
 class ConfigFile(Strict):
     """One template below the service's `config/` folder (path without `.j2`) and what its change entails.
 
-    `with_port` names an `on_host` port of the service: without it there is no such file.
+    `with_port` names an `on_host` port of the service, `with_service` another service: without it there is no such
+    file.
     """
 
     path: str
     on_change: OnChange = OnChange.RESTART
     with_port: str | None = None
+    with_service: ServiceName | None = None
 
 
 class EmbeddedRun(Strict):
@@ -129,13 +141,14 @@ class EmbeddedRun(Strict):
 
     `program` is found on PATH or beside the running Python (`python` is that Python itself). `arguments`,
     `environment` values and `health_url` are sandboxed templates over the same context as the config files. No shell
-    is involved. `reload_signal` is sent for `reload` files; `reload_check` are words that make of the program's own
-    command one that only reads those files, and fails where they are wrong: it goes before the signal. Times are in
-    seconds.
+    is involved. `directory` is where it runs (empty: its own below the project's data). `reload_signal` is sent for
+    `reload` files; `reload_check` are words that make of the program's own command one that only reads those files, and
+    fails where they are wrong: it goes before the signal. Times are in seconds.
     """
 
     program: str
     arguments: tuple[str, ...] = ()
+    directory: str = ""
     environment: dict[str, str] = Field(default_factory=dict)
     reload_signal: Literal["HUP", "USR1", "USR2"] | None = None
     reload_check: tuple[str, ...] = ()
@@ -156,12 +169,16 @@ class HealthCheck(Strict):
 
 
 class Bind(Strict):
-    """A folder or file of the host inside a container; `source` is a template, everything else stands as written."""
+    """A folder or file of the host inside a container; `source` is a template, everything else stands as written.
+
+    `with_service` names another service without which there is no such mount.
+    """
 
     source: str
     target: str
     read_only: bool = True
     propagation: Literal["rslave"] | None = None
+    with_service: ServiceName | None = None
 
 
 class PolicyRule(StrEnum):

@@ -12,7 +12,7 @@ from autogit.model.dns import WantedRecord
 from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.resource import Address, Value
-from autogit.model.service import CatalogueEntry, Exposure, Scalar, ServiceDescriptor, SizingTier, Tier
+from autogit.model.service import CatalogueEntry, Exposure, FilterBypass, Scalar, ServiceDescriptor, SizingTier, Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Route:
     """One HTTP route: the single model behind every ingress and every runtime.
 
     `name` is unique (`api`, `prometheus`), `host` an fqdn without trailing dot, `target` the backend's URL as the
-    ingress reaches it. `password_file` is the htpasswd file for `authenticated` routes.
+    ingress reaches it. `password_file` is the htpasswd file for `authenticated` routes. `is_filtered` tells that its
+    texts are judged by the prompt filter, but for requests that a `bypass` names.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Route:
     path_regexp: str | None = None
     max_body_bytes: int = 0
     probe_path: str | None = None
+    is_filtered: bool = False
+    bypass: tuple[FilterBypass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +248,14 @@ class ProcessPayload:
 
     `config_files` are addresses of `file/` resources (restart type): a failed replacement puts their former bytes back.
     `reload_check` are words that make of its command one that checks the others. `instead_of` is as for `ServiceSpec`.
+    `directory` is where it runs (empty: its own below the project's data).
     """
 
     program: Program
     config_files: tuple[Address, ...]
     reload_check: tuple[str, ...] = ()
     instead_of: tuple[str, ...] = ()
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from autogit.operations import certs_by_ingress, present
 from autogit.operations.audit import write_audit
 from autogit.operations.dns_views import remember
 from autogit.operations.project import Project, as_it_runs
+from autogit.operations.prompt_filter import prepare_filter
 from autogit.operations.seal import break_seal, write_seal
 from autogit.operations.taking_back import Run, take_certificate_back, take_refused_back
 from autogit.providers.host.atomic import write_atomic
@@ -282,6 +283,7 @@ async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, c
 async def _carry_out(
     project: Project, prepared: Prepared, plan: Plan, caller: Caller
 ) -> tuple[ApplyResult, Sequence[str]]:
+    prepare_filter(project.paths, prepared.spec)
     total, landed = len(plan.pending), 0
 
     def on_outcome(outcome: Outcome) -> None:
@@ -329,8 +331,7 @@ async def _name_former_images(caller: Caller) -> None:
         changes = tuple(c for c in prepared.plan.pending if c.address == Address("file", COMPOSE_FILE))
         if changes:
             part = replace(prepared.plan, changes=changes)
-            silent = lambda _outcome: None  # noqa: E731 - one word
-            await carry_out(caller.engine, prepared, part, silent, caller.command, verify=_failed_before)
+            await carry_out(caller.engine, prepared, part, lambda _: None, caller.command, verify=_failed_before)
 
 
 async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[str]:

@@ -27,6 +27,7 @@ from autogit.model.spec import PlatformSpec, RenderedTree
 from autogit.model.views import RenderView
 from autogit.operations.present import note_view
 from autogit.operations.project import find_programs, load_project_catalogue, provider_context
+from autogit.operations.prompt_filter import prepare_filter
 from autogit.operations.seal import break_seal
 from autogit.providers.base import ProviderContext, Reconciler
 from autogit.providers.compute.base import Runtime
@@ -72,6 +73,7 @@ async def render_platform(paths: ProjectPaths, out: Path, *, with_secrets: bool 
         async with apply_lock(paths.apply_lock, "render --with-secrets"):
             spec, tree, lockfile = build()
             await _make_named(paths, desired_resources(spec, tree), lockfile, (secrets, issuer))
+            prepare_filter(paths, spec)
     for path, file in tree.files.items():
         write_atomic(out / path, file.text.encode(), 0o644, folder_mode=0o755)
     return RenderView(

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
     p.parent.name: p.read_text() for p in sorted((ROOT / "examples").glob("*/.env")) if "docker" in p.read_text()
 }
-EVERYTHING = "gitlab,gitlab-runner,grafana,loki,tempo,prometheus,meilisearch,api,dcgm-exporter"
+EVERYTHING = "gitlab,gitlab-runner,grafana,loki,tempo,prometheus,meilisearch,api,dcgm-exporter,prompt-filter"
 _WISHES = {
     collector: f"RUNTIME=docker\nLOG_COLLECTOR={collector}\nSERVICES_ENABLED={EVERYTHING}\nGITLAB_PAGES=true\n"
     "RUNNER_TOKEN=glrt-canary\n"

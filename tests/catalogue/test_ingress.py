@@ -816,7 +816,9 @@ def _as_rendered(stack, program, spec, prefix=()):
     log = spec.paths.logs / "output.log"
     command = [*prefix, *_command(spec, program, folder)]
     port = spec.ports[f"{spec.ingress}/https"]
-    process = stack.enter_context(_running(command, log, port, spec.paths.data / spec.ingress))
+    # Plugins are looked for where Traefik runs.
+    place = folder if (folder / "plugins-local").is_dir() else spec.paths.data / spec.ingress
+    process = stack.enter_context(_running(command, log, port, place))
     return Ingress(spec, process, log, {"engine": engine, "names": names, "app/http": app})
 
 

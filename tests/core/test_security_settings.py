@@ -46,4 +46,4 @@ def test_a_service_has_the_mode_of_all_unless_it_has_one_of_its_own(tmp_path):
 def test_what_is_wrong_is_said_with_its_line(tmp_path, line, said):
     with pytest.raises(SettingsError) as told:
         settings(tmp_path, line)
-    assert said in str([fault for fault in told.value.faults])
+    assert said in str(list(told.value.faults))

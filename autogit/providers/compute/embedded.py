@@ -128,7 +128,7 @@ class EmbeddedRuntime(Runtime):
         return await self._install(change.address, record, payload)
 
     def _record(self, wish: Resource, payload: ProcessPayload) -> ProgramRecord:
-        directory = self.context.paths.data / payload.program.service
+        directory = payload.directory or self.context.paths.data / payload.program.service
         values = wish.attributes
         return ProgramRecord(payload.program, str(values["program"]), str(values["reload"]), str(directory))
 

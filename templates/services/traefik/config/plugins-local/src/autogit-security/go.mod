@@ -1,0 +1,3 @@
+module autogit-security
+
+go 1.22
