@@ -1,14 +1,54 @@
-"""Stage 3: instructions where none belong, tokens of chat templates, fake turns and tool results, leaking links."""
+"""Stage 3: what the shape of a text says: conversations that never were, orders where nobody is to see them.
+
+Tokens of chat templates, fake roles and leaking links have a fixed form: they are rules (`rules/tokens.yml`,
+`rules/leaks.yml`). Here is what has to be counted, or depends on the place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
-from autogit.model.security import Finding
+import re2
+
+from autogit.model.security import Finding, Severity, Stage
 from autogit.security.views import View
+
+_MOST_TURNS = 400
+_MANY_TURNS = 8
+_TURN = re2.compile(r"(?:^|\n)[ >*#-]{0,4}(human|user|customer|assistant|ai|chatbot|model|gpt|claude)[ *]{0,3}:")
+_ASKING = frozenset({"human", "user", "customer"})
+_CONCEALED = frozenset({"hidden-element"})
+_ORDER = re2.compile(
+    r"(?:^|[.!?:;,\n]\s?)(?:please |now |also |you must |you should |always |never |do not |don't )*"
+    r"(?:ignore|disregard|forget|say|state|tell|reply|respond|answer|output|reveal|include|append|recommend|rate|rank|"
+    r"mark|approve|accept|merge|send|forward|email|grant|give|transfer|mention|conclude|report|treat|act|pretend|hire|"
+    r"prefer|insert|repeat|translate|summari[sz]e|describe|buy|follow|obey)\s+[^\s]+\s+[^\s]+"
+)
 
 
 def find_structure(view: View) -> Iterator[Finding]:
     """Yield what the shape of a view says."""
-    del view
-    yield from ()
+    yield from _many_turns(view)
+    if view.trail and view.trail[-1] in _CONCEALED:
+        yield from _concealed_order(view)
+
+
+def _many_turns(view: View) -> Iterator[Finding]:
+    """Yield a conversation of many turns: shown often enough how a model answers, a model answers so (many-shot)."""
+    if view.text.count(":") < _MANY_TURNS:
+        return
+    turns = [match.span(1) for match in islice(_TURN.finditer(view.text), _MOST_TURNS)]
+    asked = sum(view.text[start:end] in _ASKING for start, end in turns)
+    if min(asked, len(turns) - asked) * 2 >= _MANY_TURNS:
+        start, end = view.locate(turns[0][0], turns[-1][1])
+        text = "Shows many turns of a conversation that a model is to continue"
+        yield Finding("token-many-turns", Stage.STRUCTURE, Severity.LOW, start, end, 0.3, text, view.name)
+
+
+def _concealed_order(view: View) -> Iterator[Finding]:
+    """Yield the first order in a part of a page that is not shown: what people are to read is shown to them."""
+    if match := _ORDER.search(view.text):
+        start, end = view.locate(*match.span())
+        text = "Gives an order in a part of a page that is not shown"
+        yield Finding("place-not-shown", Stage.STRUCTURE, Severity.MEDIUM, start, end, 0.36, text, view.name)
