@@ -24,6 +24,7 @@ from autogit.security.scanning.texts import STDIN, ScanText, Skipped, one_line
 
 _STDIN = "-"
 _STDIN_PATH = "<stdin>"
+_MOST_MEGABYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def _check(request: ScanRequest) -> None:
         )
     if _STDIN in request.paths and len(request.paths) > 1:
         raise UsageError("- (standard input) stands alone: scan paths by another command")
-    if request.most_megabytes <= 0 or request.jobs < 0:
-        raise UsageError("--max-mb must be more than 0, and --jobs not less")
+    if not 0 < request.most_megabytes <= _MOST_MEGABYTES or request.jobs < 0:
+        raise UsageError(f"--max-mb must be more than 0 and at most {_MOST_MEGABYTES}, and --jobs not less than 0")
 
 
 def _scanned(sources: Iterator[Source], work: Work, ignored: _Ignored, on_progress: Progress) -> ScanView:

@@ -29,6 +29,10 @@ def scan_settings(project: ProjectPaths) -> tuple[SecurityPolicy, bool]:
 
 
 def _speaks_of_it(project: ProjectPaths) -> bool:
+    if project.env_file != project.root / ".env":
+        return True  # it was named: it must be there
+    if not project.env_file.is_file():
+        return False  # a pipe that somebody's password manager feeds would be waited for
     try:
         text = project.env_file.read_bytes()
     except OSError:  # none there, or a folder of that name: some keep a virtual environment in it

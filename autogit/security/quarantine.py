@@ -77,8 +77,8 @@ class QuarantineStore:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever kept."""
-        return self._database.path.exists()
+        """Whether anything was ever kept. Raises StorageFullError where that may not be known."""
+        return self._database.exists
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""

@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from autogit.errors import (
 _APPLICATION_ID = 0x61675131  # "agQ1": tells this database from any other
 _SCHEMA = 1
 _BUSY_SECONDS = 15
+_LOCK_STEP_SECONDS = 0.02
 DAMAGED_HINT = "move the file away, with its -wal and -shm; a new one is made with the next text"
 _WAL_BYTES = 4 << 20
 
@@ -73,6 +75,12 @@ class QuarantineDatabase:
         self._connection: sqlite3.Connection | None = None
         self._process = 0
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file is there. Raises StorageFullError where that may not be known."""
+        with self._told():
+            return self.path.exists()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the connection for reading. Raises QuarantineError and StorageFullError."""
@@ -115,7 +123,7 @@ class QuarantineDatabase:
         if self._connection is not None:
             self._check_process()
             return self._connection
-        with _exclusive(self.path.parent):
+        with _exclusive(self.path.parent, self._busy_seconds):
             _ensure_file(self.path)
             connection = sqlite3.connect(
                 self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
@@ -159,18 +167,32 @@ def used_bytes(connection: sqlite3.Connection) -> int:
 
 
 @contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold others off while the database is made: SQLite does not wait for a lock when it switches to WAL."""
+def _exclusive(folder: Path, busy_seconds: float) -> Iterator[None]:
+    """Hold others off while the database is made: SQLite does not wait for a lock when it switches to WAL.
+
+    Raises QuarantineBusyError.
+    """
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, folder, busy_seconds)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, busy_seconds: float) -> None:
+    last = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:  # a stopped process may hold it for ever
+            if time.monotonic() >= last:
+                raise _busy(folder) from exc
+            time.sleep(_LOCK_STEP_SECONDS)
 
 
 def _ensure_file(path: Path) -> None:
@@ -220,7 +242,7 @@ def _told(exc: sqlite3.Error, path: Path) -> AutogitError:
     """Return the error of AutoGit for one of SQLite's, by its primary code."""
     code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return QuarantineBusyError(f"{path} was locked by other processes for too long", hint="run the command again")
+        return _busy(path)
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return _damaged(path, "is damaged")
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
@@ -228,6 +250,10 @@ def _told(exc: sqlite3.Error, path: Path) -> AutogitError:
     if code == sqlite3.SQLITE_ERROR and str(exc).startswith("no such"):
         return _damaged(path, "lacks a part")
     return QuarantineError(f"{path} cannot be used: {exc}", hint="autogit doctor")
+
+
+def _busy(path: Path) -> QuarantineBusyError:
+    return QuarantineBusyError(f"{path} was locked by other processes for too long", hint="run the command again")
 
 
 def _damaged(path: Path, what: str) -> QuarantineDamagedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -88,6 +89,17 @@ def test_any_text_has_an_answer(client, text):
 )  # fmt: skip
 def test_what_is_no_question_is_a_problem(client, body):
     assert is_problem(client.post(ROUTE, content=body), 400, "usage")
+
+
+def test_a_body_that_others_may_read_differently_is_a_problem(client):
+    answer = client.post(ROUTE, content=json.dumps({"text": ATTACK})[:-1].encode() + b', "text": "a"}')
+    assert is_problem(answer, 400, "usage")
+    assert "twice" in answer.json()["detail"]
+    packed = client.post(ROUTE, content=gzip.compress(b'{"text": "a"}'), headers={"content-encoding": "gzip"})
+    assert is_problem(packed, 400, "usage")
+    assert "Content-Encoding" in packed.json()["hint"]
+    plain = client.post(ROUTE, content=b'{"text": "a"}', headers={"content-encoding": "identity"})
+    assert plain.status_code == 200
 
 
 class TestTooLarge:

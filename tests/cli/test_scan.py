@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,6 +137,19 @@ class TestExitCodes:
         assert (done.code, done.out) == (2, "")
         assert said in done.err
         assert "Traceback" not in done.err
+
+    def test_what_is_no_file_is_not_taken_for_a_clean_one(self, autogit):
+        os.mkfifo(autogit.root / "pipe")
+        done = autogit("scan", "pipe", "/dev/null")
+        assert (done.code, done.out) == (2, "")
+        assert "pipe         is neither a file nor a folder" in done.err
+        assert "/dev/null    is neither a file nor a folder" in done.err
+
+    def test_a_name_that_cannot_be_scanned_does_not_steer_the_terminal(self, autogit):
+        (autogit.root / "a\x1b[2J\nb").symlink_to("nowhere")
+        done = autogit("scan", "--", "a\x1b[2J\nb")
+        assert done.code == 2
+        assert "a\\027[2J\\010b    no such file" in done.err
 
     def test_a_bad_revision(self, autogit):
         subprocess.run(["git", "init", "-q"], cwd=autogit.root, check=True)

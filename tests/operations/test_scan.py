@@ -2,11 +2,12 @@
 
 import io
 import json
+import os
 import subprocess
 
 import pytest
 
-from autogit.errors import SettingsError, UsageError
+from autogit.errors import NotInitialisedError, SettingsError, UsageError
 from autogit.model.project import ProjectPaths
 from autogit.model.security import Severity, Verdict
 from autogit.operations.scan import ScanRequest, scan
@@ -52,6 +53,17 @@ def test_a_finding_is_told_with_its_place_and_the_words_that_matched(look):
 
 def test_a_project_is_not_needed_and_a_foreign_env_is_none_of_our_business(look):
     assert look(".", files={".env": "export FOO=$(bar)\nnot a line\nSECRET_KEY=x\n", "a.md": HARMLESS}).failed is False
+
+
+def test_an_env_that_is_a_pipe_is_not_waited_for(look, project):
+    os.mkfifo(project.env_file)
+    assert look("a.md", files={"a.md": HARMLESS}).failed is False
+
+
+def test_an_env_that_was_named_must_be_there(look, project):
+    (project.root / "a.md").write_text(HARMLESS)
+    with pytest.raises(NotInitialisedError):
+        scan(ProjectPaths(project.root, project.root / "other.env"), ScanRequest(("a.md",)))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +156,8 @@ class TestBaseline:
         {"git_range": "main", "staged": True},
         {"paths": ("-", "a")},
         {"paths": ("a",), "most_megabytes": 0},
+        {"paths": ("a",), "most_megabytes": float("nan")},
+        {"paths": ("a",), "most_megabytes": float("inf")},
         {"paths": ("a",), "jobs": -1},
     ],
 )

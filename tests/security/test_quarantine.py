@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,6 +158,7 @@ class TestRecords:
     def test_an_id_that_is_none_finds_nothing(self, store):
         store.add(TEXT, META)
         assert [store.find(word) for word in ("", "q-20261127-002", "q-1", "q-20261127-" + "9" * 40)] == [None] * 4
+        assert [store.find(word) for word in ("q-20261127-0001", "q-٢٠٢٦١١٢٧-001")] == [None] * 2, "one id only"
         with pytest.raises(UsageError, match="holds no q-20261127-002"):
             store.texts("q-20261127-002")
 
@@ -434,6 +437,59 @@ class TestBadFiles:
             pass
         database.close()
         assert told.value.retryable
+
+    def test_a_folder_that_stays_locked_is_told_too(self, folder, store):
+        store.add(TEXT, META)
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        database = QuarantineDatabase(folder / "quarantine.db", busy_seconds=0)
+        with pytest.raises(QuarantineBusyError), database.reading():
+            pass
+        os.close(held)
+        with database.reading() as connection:
+            assert connection.execute("SELECT count(*) FROM records").fetchone() == (1,)
+        database.close()
+
+    def test_a_folder_that_may_not_be_entered_is_a_sentence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0)
+            done = subprocess.run(
+                [sys.executable, "-c", UNPRIVILEGED, folder], capture_output=True, text=True, check=True
+            )
+        assert done.stdout == f"cannot write {folder}/quarantine.db: Permission denied\n"
+
+    def test_a_line_of_the_audit_log_that_is_cut_off_is_a_full_disk(self, folder):
+        limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (90, 90))\n{AUDIT}"
+        done = subprocess.run([sys.executable, "-c", limited, folder], capture_output=True, text=True, check=True)
+        assert done.stdout == "written\nNo space left on device\n"
+        assert [json.loads(line)["id"] for line in (folder / "audit.jsonl").read_text().splitlines()] == ["written"]
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from autogit.errors import StorageFullError
+from autogit.security.quarantine import QuarantineStore
+os.getuid() or os.setuid(65534)  # root may enter everywhere
+try:
+    QuarantineStore(Path(sys.argv[1])).records()
+except StorageFullError as exc:
+    print(exc.message)
+"""
+
+AUDIT = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from autogit.security.quarantine_audit import audit_to
+audit = audit_to(Path(sys.argv[1]) / "audit.jsonl")
+for word in ("written", "cut off"):
+    try:
+        audit(datetime(2026, 11, 27, tzinfo=UTC), "quarantine", {"id": word})
+        print(word)
+    except OSError as exc:
+        print(exc.strerror)
+"""
 
 
 WRITER = """

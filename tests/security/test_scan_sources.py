@@ -17,6 +17,7 @@ from autogit.errors import UsageError
 from autogit.security.scanning import git
 from autogit.security.scanning.archives import is_archive, read_archive
 from autogit.security.scanning.decoding import decode
+from autogit.security.scanning.diffs import read_diffs
 from autogit.security.scanning.files import FileTarget, list_files
 from autogit.security.scanning.reading import Reading, read_target
 from autogit.security.scanning.texts import ScanText, Skipped, one_line, uri_of
@@ -110,7 +111,7 @@ class TestFiles:
     def test_all_paths_that_are_not_there_are_told_at_once(self, tmp_path):
         with pytest.raises(UsageError) as refused:
             list_files(["no", "nor\0this", "."], tmp_path)
-        assert [fault.place for fault in refused.value.faults] == ["no", "nor\0this"]
+        assert [fault.place for fault in refused.value.faults] == ["no", "nor\\000this"]
 
     def test_links_are_not_followed_and_nothing_is_waited_for(self, tmp_path):
         tree = tmp_path / "tree"
@@ -147,6 +148,19 @@ class TestFiles:
         (tmp_path / "build.log").write_text("x")
         (text,) = read_target(FileTarget(str(tmp_path / "build.log"), "build.log"), Reading())
         assert text.source == "log"
+
+    def test_a_folder_too_deep_to_be_named_is_said(self, tmp_path):
+        deepest = os.open(tmp_path, os.O_RDONLY)
+        for _ in range(20):
+            os.mkdir("d" * 250, dir_fd=deepest)
+            deeper = os.open("d" * 250, os.O_RDONLY, dir_fd=deepest)
+            os.close(deepest)
+            deepest = deeper
+        os.close(deepest)
+        (tmp_path / "a.md").write_text("text")
+        listing = list_files(["."], tmp_path)
+        assert [target.path for target in listing.targets] == ["a.md"]
+        assert [one.reason for one in listing.skipped] == ["not readable: File name too long"]
 
     @pytest.mark.parametrize("by_git", [False, True])
     def test_what_may_not_be_read_is_said_and_the_rest_is_scanned(self, by_git):
@@ -234,6 +248,15 @@ class TestArchives:
             == "- archive that unpacks to more than 200 times its size: not read to its end"
         )
 
+    def test_holes_of_sparse_files_count_too(self):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+            for number in range(40):
+                hole = tarfile.TarInfo(f"hole{number}")
+                hole.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(9 * MB)}
+                archive.addfile(hole)
+        assert "unpacks to more than" in _told(packed.getvalue())["a"]
+
     def test_many_members_end_it(self):
         names = [f"m{number}" for number in range(10_001)]
         assert "more than 10000 members" in _told(_tar("w", **dict.fromkeys(names, b"")))["a"]
@@ -308,6 +331,66 @@ class TestGit:
         assert text.text.split("\n") == ["zero", "", "TWO", "", "six"]
         assert text.lines == (1, 2, 3, 4, 7)
         assert text.place(text.text.index("six")) == (7, 1)
+
+    @pytest.mark.parametrize("name", ["log.showRoot=false", "diff.suppressBlankEmpty=true"])
+    def test_no_setting_of_a_repository_leaves_lines_out(self, repository, name):
+        repository("config", "diff.interHunkContext", "9")
+        repository("config", *name.split("="))
+        repository.write("a.md", "one\n\nthree\nfour\n")
+        repository.commit("first")
+        repository.write("a.md", "ONE\n\nthree\nFOUR\n")
+        assert _staged(repository)[0].lines == (1, 2, 4)
+        repository.commit("second")
+        added = [text.text.split("\n") for text in git.range_diffs(repository.root, "main", MB)]
+        assert added == [["ONE", "", "FOUR"], ["one", "", "three", "four"]]
+
+    def test_a_replaced_commit_is_read_as_others_get_it(self, repository):
+        repository.commit("hidden")
+        repository("replace", "HEAD", repository("commit-tree", "-m", "shown", "HEAD^{tree}").strip())
+        assert next(text.text for text in git.commit_texts(repository.root, "main")) == "hidden\n"
+
+    def test_what_a_partial_clone_lacks_is_not_fetched_by_its_own_program(self, repository, tmp_path):
+        repository.write("a.md", "one\n")
+        repository.commit("first")
+        blob = repository("rev-parse", "HEAD:a.md").strip()
+        (repository.root / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+        for name, value in (
+            ("core.repositoryFormatVersion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.promisor", "true"),
+            ("protocol.ext.allow", "always"),
+            ("remote.origin.url", f"ext::touch {tmp_path}/started"),
+        ):
+            repository("config", name, value)
+        with pytest.raises(UsageError, match="git failed: (?!warning)"):
+            list(git.range_diffs(repository.root, "main", MB))
+        assert not (tmp_path / "started").exists()
+
+    def test_of_a_line_that_is_too_long_little_is_read(self, repository):
+        repository.write("a.md", "a" * 3 * MB)
+        repository.write("b.md", "b\n")
+
+        class Watched(io.BytesIO):
+            longest = 0
+
+            def readline(self, size=-1):
+                line = super().readline(size)
+                self.longest = max(self.longest, len(line))
+                return line
+
+        stream = Watched(repository("diff", "--cached", "--unified=0").encode())
+        first, second = read_diffs(stream, MB // 2)
+        assert (first.path, first.skipped, second.added) == ("a.md", "larger than 0.5 MB", b"b")
+        assert 0 < stream.longest < 2 * MB
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+    def test_lines_of_wide_characters_stay_apart_and_legible(self, repository, encoding):
+        repository.write("a.md", "one\ntwo\nthree\nfour\nfive\n".encode(encoding))
+        repository.commit("first")
+        repository.write("a.md", "zero\ntwo\nTHREE\nfour\nFIVE\n".encode(encoding))
+        (text,) = _staged(repository)
+        assert text.text.rstrip("\n\ufffd").split("\n") == ["zero", "", "THREE", "", "FIVE"]
+        assert text.place(text.text.index("FIVE")) == (5, 1)
 
     def test_before_the_first_commit_all_that_is_staged_is_new(self, repository):
         repository.write("a.md", "one\n")

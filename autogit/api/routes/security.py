@@ -23,7 +23,12 @@ _BODY = {
 
 
 async def limited_body(request: Request, project: OpenProject) -> bytes:
-    """Return a request's body. Raises BodyTooLargeError before more than PROMPT_FILTER_MAX_BODY_BYTES are read."""
+    """Return a request's body. Raises BodyTooLargeError before more than PROMPT_FILTER_MAX_BODY_BYTES are read.
+
+    Raises UsageError for one that is packed.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        raise UsageError("the body is packed", hint="send it without Content-Encoding")
     most = project.settings.prompt_filter_max_body_bytes
     told = request.headers.get("content-length", "")
     if told.isascii() and told.isdigit() and int(told) > most:
@@ -46,11 +51,18 @@ def post_analyze(project: OpenProject, body: Annotated[bytes, Depends(limited_bo
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, object_pairs_hook=_object)
     except json.JSONDecodeError as exc:
         raise UsageError(f"the body is not valid JSON: {exc.msg} at character {exc.pos}") from exc
     except (ValueError, RecursionError) as exc:  # no text in any Unicode encoding; too deep; a number too long
         raise UsageError(f"the body is not valid JSON ({type(exc).__name__})") from exc
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):  # whoever reads the body next may take the other one
+        raise UsageError("the body has a field that stands twice")
+    return fields
 
 
 def _too_large(most: int) -> BodyTooLargeError:

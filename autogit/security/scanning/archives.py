@@ -121,8 +121,9 @@ def _read_tar(data: bytes, budget: _Budget, most_bytes: int) -> Iterator[tuple[s
         for info in archive:
             budget.member()
             if info.isfile() and (member := archive.extractfile(info)) is not None:
-                # The stream has counted already.
-                yield info.name, _read_member(member, _Budget(_MOST_TOTAL_BYTES), most_bytes)
+                # The stream has counted already, but for holes: those come from nowhere.
+                counted = budget if info.issparse() else _Budget(_MOST_TOTAL_BYTES)
+                yield info.name, _read_member(member, counted, most_bytes)
             archive.members = []  # else every head ever read is kept
 
 

@@ -10,6 +10,9 @@ from typing import IO
 
 from autogit.security.scanning.texts import larger_than
 
+_MARGIN = 1 << 16
+"""Room for the marks of a merge's line, and for heads whatever the limit."""
+_CHUNK = 1 << 20
 _HUNK = re.compile(rb"^(@@+) .*?\+(\d+)(?:,(\d+))? @@")
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _ESCAPED = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
@@ -41,7 +44,8 @@ class FileDiff:
         elif not self.skipped:
             if self.lines and number > self.lines[-1] + 1:
                 self.lines.append(self.lines[-1] + 1)
-                self.parts.append(b"")
+                # In UTF-16 a line end is two bytes, and git cuts it in half: the rest must not shift by one.
+                self.parts.append(b"\0" if b"\0" in {line[:1], line[-1:]} else b"")
             self.lines.append(number)
             self.parts.append(line)
 
@@ -49,12 +53,21 @@ class FileDiff:
 def read_diffs(stream: IO[bytes], most_bytes: int) -> Iterator[FileDiff]:
     """Yield each file's additions; those of a commit follow a line of NUL and its id."""
     reader = _Reader(most_bytes)
-    for raw in stream:
-        done = reader.take(raw.removesuffix(b"\n"))
+    for line in _lines(stream, most_bytes):
+        done = reader.take(line)
         if done is not None:
             yield done
     if reader.file is not None:
         yield reader.file
+
+
+def _lines(stream: IO[bytes], most_bytes: int) -> Iterator[bytes]:
+    """Yield lines; of one that is longer than may be only so much that this is seen, for it may be all of a disk."""
+    while line := stream.readline(most_bytes + _MARGIN):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := stream.readline(_CHUNK)):
+            continue
+        yield line.removesuffix(b"\n")
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from pathlib import Path
 from autogit.errors import Fault, UsageError
 from autogit.security.scanning import git
 from autogit.security.scanning.ignoring import Ignoring, is_skipped_folder, load_ignoring
-from autogit.security.scanning.texts import Skipped, too_large
+from autogit.security.scanning.texts import Skipped, one_line, too_large
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK = "symbolic link"
@@ -80,11 +80,13 @@ def _require_readable(paths: Sequence[str], here: Path) -> None:
     for word in paths:
         path = here / word
         try:
-            path.stat()
-            if not os.access(path, os.R_OK):
-                faults.append(Fault(word, "", "may not be read"))
+            mode = path.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                faults.append(Fault(one_line(word), "", "is neither a file nor a folder; - reads standard input"))
+            elif not os.access(path, os.R_OK):
+                faults.append(Fault(one_line(word), "", "may not be read"))
         except (OSError, ValueError) as exc:
-            faults.append(Fault(word, "", (getattr(exc, "strerror", "") or "no such path").lower()))
+            faults.append(Fault(one_line(word), "", (getattr(exc, "strerror", "") or "no such path").lower()))
     if faults:
         raise UsageError("cannot scan what cannot be read", faults=faults)
 
@@ -150,7 +152,7 @@ def _walk(listing: Listing, folder: Path, here: Path, ignored: Ignoring) -> Iter
         kept = []
         for name in sorted(folders):
             path = Path(root, name)
-            if path.is_symlink():
+            if os.path.islink(path):  # noqa: PTH114 - pathlib raises where a path is too long
                 names.append(name)
             elif ignored(_below(path, folder) + "/"):
                 listing.ignored += 1

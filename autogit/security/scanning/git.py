@@ -19,6 +19,8 @@ from autogit.security.scanning.texts import COMMIT, DIFF, ScanText, Skipped
 _SAFE = (
     *("-c", "core.quotePath=false", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false"),
     *("-c", "diff.submodule=short", "-c", "core.pager=cat"),
+    # Nor may one leave lines out: the first commit's, or those after an empty line of context.
+    *("-c", "log.showRoot=true", "-c", "diff.interHunkContext=0", "-c", "diff.suppressBlankEmpty=false"),
 )
 # As text, whatever git or an attribute takes for binary: one NUL must not hide a page. `decode` tells binaries apart.
 _DIFF = (
@@ -36,6 +38,15 @@ _DIFF = (
 )
 _SHORT = 12
 
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    # A partial clone would fetch what it lacks, by a program that its own settings name.
+    "GIT_ALLOW_PROTOCOL": "",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",  # a replacement would hide what others get
+}
 
 # Within a hook git names its repository and index to all it starts. What is staged is asked of that one; the files
 # below a folder are asked of the folder's own.
@@ -166,9 +177,10 @@ def _command(folder: Path, words: Sequence[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    return {**os.environ, **_ENVIRONMENT}
 
 
 def _last_words(stderr: bytes) -> str:
     lines = stderr.decode(errors="replace").strip().splitlines()
-    return lines[0].removeprefix("fatal: ") if lines else "it gave no reason"
+    fatal = [line.removeprefix("fatal: ") for line in lines if line.startswith("fatal: ")]  # warnings come before it
+    return (fatal or lines or ["it gave no reason"])[0]
