@@ -16,7 +16,7 @@ from autogit.model.quarantine import (
     QuarantineStatus,
     QuarantineText,
 )
-from autogit.model.text import moment_words, printable
+from autogit.model.text import counted, moment_words, one_line, printable
 
 _SHOWN_PATTERNS = 2
 
@@ -38,10 +38,10 @@ def list_lines(view: QuarantineList) -> Iterator[str]:
             one.id,
             str(one.analysis_status),
             moment_words(one.last_seen),
-            _one_line(one.source if one.service in {"", one.source} else f"{one.service}/{one.source}"),
+            one_line(one.source if one.service in {"", one.source} else f"{one.service}/{one.source}"),
             f"{one.risk_score:.2f}",
             str(one.count),
-            _one_line(_patterns(one)),
+            one_line(_patterns(one)),
         )
         for one in view.records
     ]
@@ -59,9 +59,9 @@ def record_lines(view: QuarantineText) -> Iterator[str]:
     yield ""
     for one in view.findings:
         decoded = f", decoded from {one.decoded}" if one.decoded else ""
-        place = f"at {one.offset}, {_number(one.length, 'character')}{decoded}"
-        yield f"{one.severity:8} {_one_line(f'{one.rule} {place}')}"
-        yield f"         {_one_line(one.explanation)}"
+        place = f"at {one.offset}, {counted(one.length, 'character')}{decoded}"
+        yield f"{one.severity:8} {one_line(f'{one.rule} {place}')}"
+        yield f"         {one_line(one.explanation)}"
     yield from ("", "sanitized text:", *_behind_bar(view.sanitized_text))
     if view.original_text is not None:
         yield from ("", "original text:", *_behind_bar(view.original_text))
@@ -74,14 +74,14 @@ def purge_lines(view: QuarantinePurge) -> Iterator[str]:
     elif view.dry_run:
         yield from (f"would delete {one}" for one in view.ids)
     else:
-        yield f"deleted {_number(len(view.ids), 'text')} ({_counts(view.counts)})"
+        yield f"deleted {counted(len(view.ids), 'text')} ({_counts(view.counts)})"
 
 
 def confirmer(context: Context, *, yes: bool) -> Callable[[QuarantinePurge], bool]:
     """Return the question before texts are deleted; where nobody can be asked, only `yes` lets it go on."""
 
     def confirm(view: QuarantinePurge) -> bool:
-        context.output.progress(f"this deletes {_number(len(view.ids), 'text')} for good: {_counts(view.counts)}")
+        context.output.progress(f"this deletes {counted(len(view.ids), 'text')} for good: {_counts(view.counts)}")
         return yes or (interactive() and typer.confirm("Delete?", err=True))
 
     return confirm
@@ -91,16 +91,16 @@ def _facts(view: QuarantineText) -> Iterator[tuple[str, str]]:
     yield "id", view.id
     yield "status", f"{view.analysis_status}{f' on {moment_words(view.decided_at)}' if view.decided_at else ''}"
     if view.reason:
-        yield "reason", _one_line(view.reason)
-    yield "source", _one_line(view.source)
+        yield "reason", one_line(view.reason)
+    yield "source", one_line(view.source)
     for name, value in (("service", view.service), ("request", view.request_id)):
         if value:
-            yield name, _one_line(value)
+            yield name, one_line(value)
     yield "first seen", moment_words(view.timestamp)
-    yield "last seen", f"{moment_words(view.last_seen)}, {_number(view.count, 'time')} in all"
-    yield "risk", f"{view.risk_score:.2f}{f' ({_one_line(view.verdict)})' if view.verdict else ''}"
+    yield "last seen", f"{moment_words(view.last_seen)}, {counted(view.count, 'time')} in all"
+    yield "risk", f"{view.risk_score:.2f}{f' ({one_line(view.verdict)})' if view.verdict else ''}"
     yield "size", f"{view.size_bytes} bytes"
-    yield "patterns", _one_line(", ".join(view.detected_patterns))
+    yield "patterns", one_line(", ".join(view.detected_patterns))
 
 
 def _patterns(record: QuarantineRecord) -> str:
@@ -112,14 +112,6 @@ def _counts(counts: Mapping[QuarantineStatus, int]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in QuarantineStatus if counts.get(status))
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 def _behind_bar(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         yield f"| {printable(line)}"
-
-
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", "\\010")

@@ -58,7 +58,12 @@ def register(app: typer.Typer) -> None:
         from autogit.operations.scan import scan as look
 
         request = ScanRequest(
-            *(paths or (), git, staged, source, fail_on, everything),
+            paths=paths or (),
+            git_range=git,
+            staged=staged,
+            source=source,
+            fail_on=fail_on,
+            everything=everything,
             baseline=None if write_baseline else baseline,
             archives=archives,
             ignoring=ignoring,

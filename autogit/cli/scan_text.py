@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from autogit.cli.output import Output, columns
 from autogit.model.scan import ScanFinding, ScannedText, ScanView
+from autogit.model.text import counted
 
 _RED, _YELLOW = "\x1b[31m", "\x1b[33m"
 
@@ -25,7 +26,7 @@ def scan_lines(view: ScanView, output: Output) -> Iterator[str]:
 
 def summary(view: ScanView) -> str:
     """Return a scan in one line."""
-    parts = [f"{_count(view.findings, 'finding')} in {len(view.texts)} of {_count(view.scanned, 'text')}"]
+    parts = [f"{counted(view.findings, 'finding')} in {len(view.texts)} of {counted(view.scanned, 'text')}"]
     if view.accepted:
         parts.append(f"{view.accepted} accepted by the baseline")
     if view.skipped:
@@ -41,7 +42,3 @@ def _row(text: ScannedText, one: ScanFinding, *, words: bool) -> tuple[str, ...]
     within = f" (within {one.decoded})" if one.decoded else ""
     matched = f": {one.excerpt}" if words else ""
     return f"  {text.path}:{one.line}:{one.column}", str(one.severity), one.rule, f"{one.explanation}{within}{matched}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,6 +12,7 @@ from autogit.errors import StoppedError, UsageError
 from autogit.model.project import ProjectPaths
 from autogit.model.scan import ScannedText, ScanView, SkippedText
 from autogit.model.security import Severity
+from autogit.model.text import one_line
 from autogit.operations.scan_baseline import load_baseline
 from autogit.operations.scan_pool import Source, Work, scan_sources
 from autogit.operations.scan_settings import scan_settings
@@ -20,7 +21,7 @@ from autogit.security.scanning.files import FileTarget, list_files
 from autogit.security.scanning.ignoring import load_ignoring
 from autogit.security.scanning.judging import Judged, Judgement
 from autogit.security.scanning.reading import Reading, text_of
-from autogit.security.scanning.texts import STDIN, ScanText, Skipped, one_line
+from autogit.security.scanning.texts import STDIN, ScanText, Skipped
 
 _STDIN = "-"
 _STDIN_PATH = "<stdin>"

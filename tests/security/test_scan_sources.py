@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from autogit.errors import UsageError
+from autogit.model.text import one_line
 from autogit.security.scanning import git
 from autogit.security.scanning.archives import is_archive, read_archive
 from autogit.security.scanning.decoding import decode
 from autogit.security.scanning.diffs import read_diffs
 from autogit.security.scanning.files import FileTarget, list_files
 from autogit.security.scanning.reading import Reading, read_target
-from autogit.security.scanning.texts import ScanText, Skipped, one_line, uri_of
+from autogit.security.scanning.texts import ScanText, Skipped, uri_of
 
 MB = 1_000_000
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autogit.errors import Fault, UsageError
+from autogit.model.text import one_line
 from autogit.security.scanning import git
 from autogit.security.scanning.ignoring import Ignoring, is_skipped_folder, load_ignoring
-from autogit.security.scanning.texts import Skipped, one_line, too_large
+from autogit.security.scanning.texts import Skipped, too_large
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LINK = "symbolic link"

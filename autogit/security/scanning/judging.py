@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from autogit.model.scan import ScanFinding, ScannedText
 from autogit.model.security import Finding, SecurityPolicy, Severity, Stage, Verdict
+from autogit.model.text import one_line
 from autogit.security.classifier import Classifier
 from autogit.security.prompt_filter import PromptInjectionFilter
-from autogit.security.scanning.texts import ScanText, one_line, uri_of
+from autogit.security.scanning.texts import ScanText, uri_of
 from autogit.security.scoring import risk_score
 
 _PIECE = 1_000_000

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote
 
-from autogit.model.text import printable
-
 FILE, LOG, DIFF, COMMIT, STDIN = "file", "log", "diff", "commit", "default"
 """The kinds of sources; each may have thresholds of its own."""
 
@@ -59,11 +57,6 @@ def too_large(path: str, most_bytes: int) -> Skipped:
 def larger_than(most_bytes: int) -> str:
     """Return the words for what is larger than may be."""
     return f"larger than {most_bytes / 1_000_000:g} MB"
-
-
-def one_line(text: str) -> str:
-    """Return a text fit for a single line of a terminal: nothing in it steers anything."""
-    return printable(text).replace("\n", "\\010")
 
 
 def uri_of(path: str) -> str:
