@@ -1,16 +1,256 @@
-"""Stage 4, optional: a model that adds to the score of the rules, and never takes away."""
+"""Stage 4, optional: a model that adds to the score of the rules, and never takes away.
+
+The one that comes with AutoGit is a logistic regression over hashed words, pairs and triples of words, and pieces of
+words, in windows of about 400 characters of every view. `scripts/train_classifier.py` makes its file,
+docs/explanation/prompt-classifier.md describes it. Whoever has a better one passes it to `PromptInjectionFilter`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from itertools import accumulate
+from math import log, sqrt
+from pathlib import Path
 from typing import Protocol
+from zlib import crc32
 
-from autogit.model.security import Finding
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autogit.errors import SettingsError
+from autogit.model.security import Finding, Severity, Stage, Thresholds
 from autogit.security.views import View
+
+RULE = "model"
+"""The rule id of what the model says."""
+MOST = 0.3
+"""What the model adds at most."""
+WINDOW = 64
+STRIDE = 16
+"""A window is so many words (about 400 characters), and begins so many words after the one before it."""
+MOST_WINDOWS = 48
+"""So many windows of a long view are looked at: those that have most of the words in `_SIGNS`."""
+_MOST_CHARACTERS = 32_000
+"""So much of all views together is looked at, the text itself first."""
+_CHUNK = WINDOW * 7
+LENGTH = 0.2
+"""Of many windows one always looks bad: so much times the logarithm of their number is taken off."""
+_PIECES = (3, 4, 5)
+PIECE_SHARE = 0.3
+_KNOWN_WORDS = 1 << 14
+_MAGIC = "autogit-prompt-classifier"
+_WORTH = 0.01
+"""Less is not worth a finding, nor the work to say where it stands in the original."""
+_LEAST = 0.2
+"""So much the rules must see in a text that the model may lift over the threshold."""
+_MARGIN = 0.001
+_WEIGHT_BYTES = 4
+"""Of both tables together."""
+
+# One token: a letter of a script that is written without blanks, the word of any other, or a number.
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]{1,24}|\d{1,24}")
+_SIGNS = ("you", "ignor", "instruct", "prompt", "previous", "assistant", "pretend", "respon", "answer", "system")
 
 
 class Classifier(Protocol):
     """A model that judges views of a text; a user may bring another."""
 
     def find(self, views: Sequence[View], score: float) -> Finding | None:
-        """Return one finding with what the model adds to a score, or nothing."""
+        """Return one finding with what the model adds to a score, or nothing.
+
+        `views` are all forms of the text, that of the text itself first; `score` is what the rules say. The finding's
+        stage is CLASSIFIER, its `weight` is added to the score. It must not raise, whatever the text holds.
+        """
+
+
+class Header(BaseModel):
+    """The first line of a model's file; two tables of 2**bits weights follow: words, and pieces of words.
+
+    A weight is a signed number of two bytes, the lower one first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = Field(pattern=f"^{_MAGIC}$")
+    format: int = Field(ge=1, le=1)
+    bits: int = Field(ge=8, le=20)
+    bias: float
+    scale: float = Field(gt=0)
+    nothing: float
+    """Up to here a window is like those of half of all benign texts: nothing is added."""
+    sure: float
+    """From here on it is unlike any benign text that training saw: all of `MOST` is added."""
+    corpus: str = ""
+    """SHA-256 of what it was trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A token and where it stands in the text of its view."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The window that looks most like an attack, and how much so (log odds)."""
+
+    logit: float
+    view: View
+    start: int
+    end: int
+
+
+def words_of(text: str) -> list[Word]:
+    """Cut a folded text into its tokens; every number is the same one."""
+    return [
+        Word(found[0] if not found[0][0].isdigit() else "0", found.start(), found.end())
+        for found in _TOKEN.finditer(text)
+    ]
+
+
+def word_grams(words: Sequence[str], at: int) -> tuple[int, int, int]:
+    """Return the hashes of the word at a place, of it and the one before, and of it and the two before."""
+    one = words[at]
+    two = f"{words[at - 1]} {one}" if at else one
+    three = f"{words[at - 2]} {two}" if at > 1 else two
+    return _hash(one), _hash(two), _hash(three)
+
+
+def piece_grams(word: str) -> list[int]:
+    """Return the hashes of the pieces of a word, its ends marked."""
+    marked = f"<{word}>".encode("utf-8", "replace")
+    return [crc32(marked[at : at + size]) for size in _PIECES for at in range(len(marked) - size + 1)]
+
+
+def spans_of(count: int) -> list[tuple[int, int]]:
+    """Return the windows of so many words: (first, one after the last)."""
+    if count <= WINDOW:
+        return [(0, count)] if count else []
+    return [(at, min(at + WINDOW, count)) for at in range(0, count - WINDOW + STRIDE, STRIDE)]
+
+
+def _hash(words: str) -> int:
+    return crc32(words.encode("utf-8", "replace"))
+
+
+def chunks_of(text: str) -> list[tuple[int, str]]:
+    """Return a text in whole, or the parts of a long one that speak most to somebody, each with its place."""
+    if len(text) <= _CHUNK * MOST_WINDOWS // 2:
+        return [(0, text)]
+    places = range(0, len(text), _CHUNK // 2)
+    ranked = sorted(places, key=lambda at: (-sum(text.count(sign, at, at + _CHUNK) for sign in _SIGNS), at))
+    return [(at, text[at : at + _CHUNK]) for at in sorted(ranked[:MOST_WINDOWS])]
+
+
+class LinearModel:
+    """The model that comes with AutoGit. Thread-safe; the same text has the same result, in every process."""
+
+    def __init__(self, header: Header, tables: bytes) -> None:
+        size = 1 << header.bits
+        weights = array("h", tables)
+        if sys.byteorder == "big":
+            weights.byteswap()
+        self.header = header
+        self._mask = size - 1
+        self._words, self._pieces = weights[:size], weights[size:]
+        self._known: dict[str, int] = {}
+
+    def find(self, views: Sequence[View], score: float) -> Finding | None:
+        """Return what the window that looks most like an attack adds to a score: less than a verdict by itself."""
+        peak = self.peak(views)
+        if peak is None or (weight := self.weight(peak.logit, score)) < _WORTH:
+            return None
+        start, end = peak.view.locate(peak.start, peak.end)
+        told = "reads like the attacks that the statistical model was trained on"
+        return Finding(RULE, Stage.CLASSIFIER, Severity.LOW, start, end, weight, told, peak.view.name)
+
+    def peak(self, views: Sequence[View]) -> Peak | None:
+        """Return the window of all views that looks most like an attack."""
+        found: list[Peak] = []
+        left = _MOST_CHARACTERS
+        for view in views:
+            for place, text in chunks_of(view.text):
+                found += self._peaks(view, place, text)
+                left -= len(text)
+            if left <= 0:
+                break
+        best = max(found, key=lambda one: one.logit, default=None)
+        return replace(best, logit=best.logit - LENGTH * log(len(found))) if best else None
+
+    def weight(self, logit: float, score: float) -> float:
+        """Return what log odds add to a score: nothing that would make a verdict stricter, unless rules saw much, too.
+
+        Only a text that the rules nearly flag is flagged where the model is sure.
+        """
+        header = self.header
+        share = (logit - header.nothing) / (header.sure - header.nothing)
+        added = MOST * min(max(share, 0.0), 1.0)
+        usual = Thresholds()
+        limit = next((step for step in (usual.flag, usual.quarantine, usual.block) if score < step), 1.0)
+        if score < usual.flag and share >= 1 and score >= _LEAST:
+            limit = usual.quarantine
+        return round(min(added, max(limit - score - _MARGIN, 0.0)), 4)
+
+    def _peaks(self, view: View, place: int, text: str) -> Iterator[Peak]:
+        words = words_of(text)
+        for logit, first, end in self._windows(words):
+            yield Peak(logit, view, place + words[first].start, place + words[end - 1].end)
+
+    def _windows(self, words: Sequence[Word]) -> Iterator[tuple[float, int, int]]:
+        header = self.header
+        sums = [0.0, *accumulate(self._values([word.text for word in words]))]
+        for first, end in spans_of(len(words)):
+            yield header.bias + header.scale * (sums[end] - sums[first]) / sqrt(end - first), first, end
+
+    def _values(self, words: Sequence[str]) -> Iterator[float]:
+        """Yield what each word adds: the weights of its n-grams and of its pieces."""
+        weights, mask = self._words, self._mask
+        for at, word in enumerate(words):
+            one, two, three = word_grams(words, at)
+            yield weights[one & mask] + weights[two & mask] + weights[three & mask] + PIECE_SHARE * self._piece(word)
+
+    def _piece(self, word: str) -> int:
+        value = self._known.get(word)
+        if value is None:
+            value = sum(self._pieces[one & self._mask] for one in piece_grams(word))
+            if len(self._known) < _KNOWN_WORDS:  # more than the words of most languages in use; then it is worked out
+                self._known[word] = value
+        return value
+
+
+def load_classifier(path: Path | None = None) -> LinearModel:
+    """Return the model of a file that `scripts/train_classifier.py` wrote, or the one that comes with AutoGit."""
+    if path is None:
+        return _shipped()
+    try:
+        return read_model(path.read_bytes(), str(path))
+    except OSError as exc:
+        raise SettingsError(f"{path}: cannot be read: {exc.strerror}", hint="name a file made by training") from exc
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> LinearModel:
+    file = files("autogit.security").joinpath("data", "classifier.bin")
+    return read_model(file.read_bytes(), "autogit/security/data/classifier.bin")
+
+
+def read_model(data: bytes, place: str) -> LinearModel:
+    """Make a model of the bytes of its file; `place` is named where they are none."""
+    line, _, tables = data.partition(b"\n")
+    try:
+        header = Header.model_validate(json.loads(line))
+    except (ValueError, ValidationError, RecursionError) as exc:
+        raise SettingsError(f"{place}: not a model for the prompt-injection filter") from exc
+    if len(tables) != _WEIGHT_BYTES << header.bits:
+        wrong = f"{len(tables)} bytes of weights, {_WEIGHT_BYTES << header.bits} are wanted"
+        raise SettingsError(f"{place}: damaged: {wrong}")
+    return LinearModel(header, tables)

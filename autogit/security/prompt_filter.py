@@ -55,7 +55,7 @@ class PromptInjectionFilter:
         score = risk_score(text, findings)
         if self._classifier is not None and (added := self._classifier.find(views, score)):
             findings.append(added)
-            score = min(1.0, score + added.weight)
+            score = round(min(1.0, score + added.weight), 4)
         verdict = thresholds.verdict(score)
         findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
         cleaned = clean(text, findings) if verdict is not Verdict.PASS else None
