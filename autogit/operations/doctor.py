@@ -15,15 +15,18 @@ from autogit.core.store import lockfile_store
 from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import AutogitError
 from autogit.model.project import ProjectPaths
+from autogit.model.quarantine import QuarantineStatus
 from autogit.model.views import DoctorView, FindingView
 from autogit.operations.present import published_ports
 from autogit.operations.project import Project, open_project
+from autogit.operations.quarantine import open_store
 from autogit.operations.reconcile import last_heartbeat, read_healths
 from autogit.providers.host.secret_store import SecretStore
 
 _GIB = 1024**3
 _LEAST_FREE_BYTES = 2 * _GIB
 _LEAST_YEAR = 2026
+_NEARLY_FULL = 0.9
 _LOCALHOST = ".localhost"
 _LONGEST_SYNC_SILENCE_SECONDS = 3600
 _LONGEST_SILENCE_SECONDS = 900.0
@@ -69,6 +72,7 @@ async def _project(project: Project) -> AsyncIterator[FindingView]:
         ("certificates", _certificates),
         ("secrets", _secrets),
         ("healing", _healing),
+        ("quarantine", _quarantine),
     )
     for name, check in checks:
         try:
@@ -198,6 +202,26 @@ async def _healing(project: Project) -> list[FindingView]:
             message = f"{name} is not repaired any more for now: {health.reason}"
             found.append(FindingView(check="healing", level="warning", message=message, fix=f"autogit logs {name}"))
     return [*found, *_beat(project, "reconcile", "healing", _LONGEST_SILENCE_SECONDS)]
+
+
+async def _quarantine(project: Project) -> list[FindingView]:
+    """Look whether held texts can be read, and more can be kept; what is wrong with the store is raised."""
+    store = open_store(project)
+    if not store.exists:
+        return []
+    size = store.size()
+    share = size.used_bytes / size.max_bytes
+    message = f"{sum(size.counts.values())} texts, {size.counts.get(QuarantineStatus.PENDING, 0)} to be decided on"
+    if share < _NEARLY_FULL:
+        return [FindingView(check="quarantine", level="ok", message=message)]
+    return [
+        FindingView(
+            check="quarantine",
+            level="warning",
+            message=f"{message}; {share:.0%} of QUARANTINE_MAX_MB is used",
+            fix="autogit quarantine list, then release, reject or purge; or a larger QUARANTINE_MAX_MB",
+        )
+    ]
 
 
 def _beat(project: Project, job: str, check: str, longest_seconds: float) -> Iterator[FindingView]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
 import stat
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from autogit import __version__
+from autogit.operations.project import open_project, project_paths
+from autogit.operations.quarantine import ensure_recipient, open_store
 
 COMMANDS = (
     "init", "up", "plan", "render", "drift", "status", "deploy", "upgrade", "down", "restart", "reconcile", "schedule",
@@ -255,6 +258,25 @@ class TestDoctor:
         warned = {f["check"]: f["fix"] for f in findings if f["level"] == "warning"}
         assert warned["promtail"] == "change the setting in .env that chose it"
         assert all(warned.values())
+
+    def test_a_quarantine_that_is_nearly_full_or_damaged_is_told(self, autogit, env):
+        env("SERVICES_ENABLED=api\nQUARANTINE_MAX_MB=1\n")
+        project = open_project(project_paths(autogit.root))
+        ensure_recipient(project.paths)
+        assert "quarantine:" not in autogit("doctor").out
+        store = open_store(project)
+        store.add("x" * 400_000, {"source": "issue"})
+        assert re.search(r"^ok +quarantine: 1 texts, 1 to be decided on", autogit("doctor").out, re.MULTILINE)
+        dice = random.Random(7)
+        while store.size().used_bytes < 0.92 * store.size().max_bytes:
+            store.add(dice.randbytes(20_000).hex(), {"source": "issue"})
+        store.close()
+        told = autogit("doctor").out
+        assert re.search(r"^warning +quarantine: .* 9\d% of QUARANTINE_MAX_MB is used", told, re.MULTILINE)
+        (project.paths.quarantine / "quarantine.db").write_bytes(b"no database at all" * 100)
+        done = autogit("doctor")
+        assert done.code == 1
+        assert re.search(r"^error +quarantine: ", done.out, re.MULTILINE)
 
     def test_a_broken_env_stops_none_of_the_other_checks(self, autogit, env):
         env("SIZE=x\nNOPE=1\n")
