@@ -153,7 +153,7 @@ def make_installation(folder, **settings):
 
 
 def _tracing():
-    """Return what has the commands of a test traced for coverage, which doubles what they take: the main files' only."""
+    """Return what has commands traced for coverage, which doubles what they take: those of the main files only."""
     file = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
     if not file.endswith(_TRACED):
         return {}
