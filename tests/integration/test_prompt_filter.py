@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 import threading
 from pathlib import Path
@@ -105,6 +106,12 @@ def test_nobody_outside_can_claim_a_verdict(lab, path):
             f'--zz\r\nContent-Disposition: form-data; name="t"\r\n\r\n{ATTACK}\r\n--zz--',
         ),
         (None, ATTACK),
+        # There are services that take JSON without a look at its type.
+        ("image/png", json.dumps({"text": ATTACK})),
+        ("application/octet-stream", f"\n{ATTACK}"),
+        ("application/x-unheard-of", json.dumps({"text": ATTACK}).encode("utf-16-le")),
+        ("text/plain; charset=iso-8859-99", ATTACK),
+        ("text/plain; charset=ibm1047", ATTACK.encode("cp037")),
     ],
 )
 def test_every_form_of_text_is_judged(lab, kind, body):
@@ -126,6 +133,32 @@ def test_compressed_bodies_are_judged_and_bombs_are_too_large(lab, encoding):
     assert lab.ask("POST", "/x", body, headers).json["sha256"] == hashlib.sha256(body).hexdigest()
     assert lab.ask("POST", "/x", packed(bytes(64 * MB))[:LIMIT], headers).status == 413
     assert lab.ask("POST", "/x", b"{}", {**JSON, "Content-Encoding": "lzw"}).status == 415
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_a_compressed_text_is_judged_whatever_type_it_claims(lab, encoding):
+    packed = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstandard.ZstdCompressor().compress}[encoding]
+    headers = {"Content-Type": "image/png", "Content-Encoding": encoding}
+    assert lab.ask("POST", "/x", packed(ATTACK.encode()), headers).status == 422
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin", "encoding"),
+    [
+        ("application/pdf", b"%PDF-1.7\n" + b"1 0 obj << /Type /Catalog >>\n" * 30, ""),
+        ("application/x-tar", tarfile.TarInfo("a").tobuf() + ATTACK.encode() * 2000, ""),
+        ("application/x-protobuf", b"\x0a\x04\x01\x02", "gzip"),
+        ("application/x-protobuf", b"\xff\x06\0\0sNaPpY", "snappy"),
+        ("application/octet-stream", b"10000;chunk-signature=00\r\n", "aws-chunked"),
+        ("application/grpc", b"\0\0\0\0\x05", ""),
+    ],
+)
+def test_what_is_not_text_passes_unread_at_any_size(lab, kind, begin, encoding):
+    body = begin + noise(3 * LIMIT)
+    body = gzip.compress(body) if encoding == "gzip" else body
+    answer = lab.ask("POST", "/x", body, {"Content-Type": kind, **({"Content-Encoding": encoding} if encoding else {})})
+    assert answer.json["sha256"] == hashlib.sha256(body).hexdigest()
+    assert "X-AutoGit-Risk" not in answer.headers
 
 
 @pytest.mark.parametrize("name", ["Content-Type", "X-Request-Id", "X-Long"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from encodings.aliases import aliases
 
 import brotli
 import pytest
@@ -78,6 +79,46 @@ def test_a_false_charset_hides_nothing():
     assert texts_of(WORDS.encode(), "text/plain; charset=idna") == [WORDS]
 
 
+@pytest.mark.parametrize(
+    "charset", ["iso-8859-99", "windows-1259", "utf-8-be", "cp1259", "x\0y", "ibm99999", "hex", "é"]
+)
+def test_a_charset_that_nobody_knows_is_none(charset):
+    assert texts_of(WORDS.encode(), f"text/plain; charset={charset}")[-1] == WORDS
+
+
+def test_no_charset_that_python_knows_by_any_name_is_too_odd():
+    for charset in (*aliases, "idna", "punycode", "undefined", "unicode_escape"):
+        assert WORDS in texts_of(WORDS.encode(), f"text/plain; charset={charset}"), charset
+
+
+@pytest.mark.parametrize("charset", ["cp037", "IBM037", "ibm-1140", "cp500", "utf16le", "UTF-32BE", "koi8-u", "utf-7"])
+def test_what_a_charset_says_is_read_that_way(charset):
+    codec = {"utf16le": "utf-16-le", "ibm-1140": "cp1140"}.get(charset, charset)
+    assert WORDS in texts_of(WORDS.encode(codec), f"text/plain; charset={charset}")
+
+
+def test_pages_of_ebcdic_that_are_unknown_have_the_same_letters():
+    assert WORDS in texts_of(WORDS.encode("cp037"), "text/plain; charset=IBM1047")
+
+
+def test_a_charset_may_be_that_of_what_percent_signs_stand_for():
+    body = "a=" + "".join(f"%{byte:02x}" for byte in WORDS.encode("cp037"))
+    assert WORDS in texts_of(body.encode(), f"{FORM}; charset=ibm037")
+
+
+def test_xml_in_ebcdic_is_known_by_its_beginning():
+    text = f'<?xml version="1.0"?><a>{WORDS}</a>'
+    assert text in texts_of(text.encode("cp037"), "application/xml")
+
+
+def test_no_words_are_torn_apart_by_cdata():
+    assert "<a>words that</a>" in texts_of(b"<a>wor<![CDATA[ds th]]>at</a>", "application/xml")
+
+
+def test_a_lists_name_does_not_part_its_values():
+    assert texts_of(b"a[]=one&a[]=two&b=three&a[]=four", FORM) == ["a[]", "one", "two", "b", "three", "a[]", "four"]
+
+
 def test_forms_are_split_into_names_and_values():
     assert texts_of(b"a=one+two&b%5Bc%5D=%C3%A4&d", FORM) == ["a", "one two", "b[c]", "ä", "d"]
 
@@ -110,6 +151,35 @@ def test_a_part_that_is_text_is_judged_whatever_type_it_claims():
     head = 'Content-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: image/png'
     assert WORDS in texts_of(multipart((head, WORDS)), "multipart/form-data; boundary=zz")
     assert WORDS not in texts_of(multipart((head, f"\0\0{WORDS}")), "multipart/form-data; boundary=zz")
+    for content in (
+        f"{WORDS} at length, and so on\0".encode(),
+        f"{WORDS} é".encode("latin-1"),
+        WORDS.encode("utf-16-le"),
+    ):
+        body = multipart((head, "CONTENT")).replace(b"CONTENT", content)
+        assert any(WORDS in text for text in texts_of(body, "multipart/form-data; boundary=zz")), content
+    assert not any(
+        WORDS in text for text in texts_of(multipart((head, f"%PDF-1.7 {WORDS}")), "multipart/a; boundary=zz")
+    )
+
+
+def test_where_two_boundaries_are_named_all_is_judged():
+    inner = f"--yy\r\nContent-Type: image/png\r\n\r\n\0\0\r\n{multipart(('A: b', WORDS)).decode()}\r\n--yy--"
+    for order in ("yy; boundary=zz", "zz; boundary=yy"):
+        assert any(WORDS in text for text in texts_of(inner.encode(), f"multipart/form-data; boundary={order}"))
+
+
+def test_a_files_name_is_read_as_browsers_and_as_mail_write_it():
+    for name in (
+        "filename=words.md",
+        "filename*=UTF-8''words.md",
+        "filename*=utf-8'en'words.md",
+        'filename="words.md"',
+    ):
+        found = texts_of(
+            multipart((f"Content-Disposition: form-data; {name}", "x")), "multipart/form-data; boundary=zz"
+        )
+        assert any("words.md" in text for text in found), name
 
 
 @pytest.mark.parametrize(

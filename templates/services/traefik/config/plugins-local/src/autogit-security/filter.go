@@ -5,6 +5,7 @@ package autogit_security
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -28,6 +29,8 @@ const (
 	longestID    = 128
 	// Nobody may write so much into a header that the question is refused: it would be left without a verdict.
 	longestHeader = 2048
+	// As much as http.DetectContentType looks at.
+	sniffedBytes = 512
 )
 
 // Config is what the middleware's part of middlewares.yml says.
@@ -85,7 +88,8 @@ func (f *Filter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id := requestID(r.Header.Get(idHeader))
 	r.Header.Set(idHeader, id)
-	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody || !isText(r.Header.Values("Content-Type")) {
+	types := r.Header.Values("Content-Type")
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody || !isText(types) && !beginsAsText(r, types) {
 		f.next.ServeHTTP(w, r)
 		return
 	}
@@ -171,7 +175,7 @@ func (f *Filter) unjudged(w http.ResponseWriter, r *http.Request, id, mode strin
 func (f *Filter) tooLarge(w http.ResponseWriter, r *http.Request, id, mode string, begin []byte) {
 	if mode == monitor {
 		if begin != nil {
-			r.Body = &joined{Reader: io.MultiReader(bytes.NewReader(begin), r.Body), Closer: r.Body}
+			prepend(r, begin)
 		}
 		f.pass(w, r, "unknown")
 		return
@@ -186,6 +190,11 @@ func (f *Filter) tooLarge(w http.ResponseWriter, r *http.Request, id, mode strin
 type joined struct {
 	io.Reader
 	io.Closer
+}
+
+// prepend gives a request back what was read of its body.
+func prepend(r *http.Request, begin []byte) {
+	r.Body = &joined{Reader: io.MultiReader(bytes.NewReader(begin), r.Body), Closer: r.Body}
 }
 
 // read returns the body and whether that is all of it.
@@ -305,6 +314,37 @@ func isText(types []string) bool {
 		}
 	}
 	return false
+}
+
+// beginsAsText tells whether a body is text although its type says otherwise: there are services that ask for no type.
+func beginsAsText(r *http.Request, types []string) bool {
+	least := sniffedBytes
+	if strings.HasPrefix(strings.ToLower(types[0]), "application/grpc") {
+		least = 1 // the client may wait for an answer before it says more
+	}
+	begin := make([]byte, sniffedBytes)
+	size, _ := io.ReadAtLeast(r.Body, begin, least) // an error comes again with the next read
+	begin = begin[:size]
+	prepend(r, begin)
+	encoding := strings.ToLower(strings.TrimSpace(strings.Join(r.Header.Values("Content-Encoding"), ",")))
+	switch {
+	case encoding == "gzip" || encoding == "x-gzip":
+		stream, err := gzip.NewReader(bytes.NewReader(begin))
+		if err != nil {
+			return size == sniffedBytes // the stream may begin with a name that is longer
+		}
+		begin, _ = io.ReadAll(io.LimitReader(stream, sniffedBytes))
+	case encoding == "deflate" || encoding == "br" || encoding == "zstd" || strings.Contains(encoding, ","):
+		return true // the filter can undo these; what it cannot (snappy, aws-chunked) is looked at as it stands
+	}
+	return isUTF16(begin) || strings.HasPrefix(http.DetectContentType(begin), "text/")
+}
+
+// isUTF16 tells whether bytes look like UTF-16 or UTF-32 of mostly ASCII; an archive's head has more NULs, or later ones.
+func isUTF16(begin []byte) bool {
+	first, zeros := bytes.IndexByte(begin, 0), bytes.Count(begin, []byte{0})
+	return (first == 0 || first == 1) && zeros*3 >= len(begin) && zeros*4 <= len(begin)*3 &&
+		strings.HasPrefix(http.DetectContentType(bytes.ReplaceAll(begin, []byte{0}, nil)), "text/")
 }
 
 func isPunctuation(r rune) bool { return strings.ContainsRune("+.-_", r) }
