@@ -21,6 +21,7 @@ _CERTIFICATE_FILES = ("fullchain", "key", "root")
 FILTER_SERVICE = "prompt-filter"
 """The service that judges texts for the ingress."""
 FILTER_MIDDLEWARE = "prompt-injection-filter"
+_UPWARDS = r"(/|\\|;|%2[fF]|%5[cC])(\.|%2[eE]){2}"
 PASSWORDS_DIR = "/run/autogit/htpasswd"
 """Where the ingress' container finds the password files of routes."""
 TEMPLATE_NAMES: Mapping[str, str] = {
@@ -149,12 +150,17 @@ def traefik_rule(host: str, path_prefix: str, path_regexp: str | None = None) ->
 
 
 def bypass_rule(route: Mapping[str, Any], bypass: Mapping[str, Any]) -> str:
-    """Return the rule for what of a route no prompt filter looks at: the route's own and more, so that it wins."""
+    """Return the rule for what of a route no prompt filter looks at: the route's own and more, so that it wins.
+
+    The ingress has resolved `..` before; one that is left is encoded, for a service that resolves it to another path.
+    """
     rule = traefik_rule(route["host"], route["path_prefix"], route["path_regexp"])
     if "`" in bypass["path_regexp"]:
         raise ValueError("a path may not hold a backtick")
     methods = " || ".join(f"Method(`{method}`)" for method in bypass["methods"])
-    return f"{rule} && PathRegexp(`{bypass['path_regexp']}`)" + (f" && ({methods})" if methods else "")
+    return f"{rule} && PathRegexp(`{bypass['path_regexp']}`) && !PathRegexp(`{_UPWARDS}`)" + (
+        f" && ({methods})" if methods else ""
+    )
 
 
 def endpoint(spec: PlatformSpec, service: ServiceSpec, port: str) -> str:

@@ -83,9 +83,9 @@ def filter_notes(services: Sequence[ServiceSpec], routes: Sequence[Route], setti
 
 
 _MODES = {
-    "monitor": "watched only (PROMPT_FILTER=monitor)",
-    "quarantine": "held back where they look like prompt injection (PROMPT_FILTER=quarantine)",
-    "block": "held back where they look like prompt injection, the worst refused (PROMPT_FILTER=block)",
+    "monitor": "watched only (monitor)",
+    "quarantine": "held back where they look like prompt injection (quarantine)",
+    "block": "held back where they look like prompt injection, the worst refused (block)",
 }
 _FAILS = {
     "open": "a text that cannot be judged passes (PROMPT_FILTER_FAIL=open)",

@@ -17,7 +17,8 @@ from autogit.security.vocabulary import compiled, telling, words
 _LOWER = string.ascii_lowercase
 _ROT13 = 13
 _ATBASH = 26
-_MOST_HITS = 200
+_MOST_HITS = 400
+_WINDOW, _MARGIN = 4096, 512
 _SHORT_ROT13 = ("gur", "naq", "lbh", "lbhe", "guvf", "gung", "abg", "jvgu", "nyy")
 _TURNED = ("ruoy", "siht", "taht", "htiw", "morf", "lliw", "llet", "resu", "tsum", "esaelp")
 _SHORT_TURNED = ("eht", "dna", "uoy", "lla")
@@ -59,13 +60,31 @@ def _shifted() -> re2._Regexp:
 
 
 def shifted(text: str) -> Iterator[Part]:
-    """Yield a text back under each shift of the alphabet under which it holds English words (rot13, atbash, ...)."""
+    """Yield a text back under each shift of the alphabet under which it holds English words (rot13, atbash, ...).
+
+    A long text is looked at in windows: neither does a word by chance turn all of it, nor do words in front hide one.
+    """
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for at in range(0, len(text), _WINDOW):
+        start, end = max(0, at - _MARGIN), min(len(text), at + _WINDOW + _MARGIN)
+        for shift in sorted(_likely_shifts(text[start:end])):
+            so_far = spans.setdefault(shift, [])
+            if so_far and so_far[-1][1] >= start:
+                so_far[-1] = (so_far[-1][0], end)
+            else:
+                so_far.append((start, end))
+    for shift, found in spans.items():
+        back = _alphabet(shift if shift == _ATBASH else len(_LOWER) - shift)
+        for start, end in found:
+            yield Part(start, end, text[start:end].translate(back), same)
+
+
+def _likely_shifts(window: str) -> set[int]:
+    """Return the shifts that most words were found under; rot13, which everybody uses, if only one was."""
     known = _shifts()
-    found = (known[match.group().lower()] for match in islice(_shifted().finditer(text), _MOST_HITS))
-    for shift, count in Counter(found).most_common(_MOST_SHIFTS):
-        if count >= _LEAST_HITS or shift == _ROT13:
-            back = _alphabet(shift if shift == _ATBASH else len(_LOWER) - shift)
-            yield Part(0, len(text), text.translate(back), same)
+    counts = Counter(known[match.group().lower()] for match in islice(_shifted().finditer(window), _MOST_HITS))
+    likely = {shift for shift, count in counts.most_common(_MOST_SHIFTS) if count >= _LEAST_HITS}
+    return likely | {_ROT13} if _ROT13 in counts else likely
 
 
 @lru_cache(maxsize=1)

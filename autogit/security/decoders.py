@@ -17,6 +17,12 @@ _MEMORY_BYTES = 128 << 20
 _WORTH_A_LOOK = re.compile(f"{smuggling.ANY_HIDDEN.pattern}|{disguises.TURNED.pattern}")
 
 
+PACKED = frozenset(
+    ("base64", "hex", "base32", "base85", "binary", "codes", "morse", "tags", "selectors", "zero-width-bits")
+)
+"""Decoders whose views are shorter than what they were made of: five deep, they hold twice the text."""
+
+
 class Group(Enum):
     """Which hints are looked for together: those whose automaton stays small when they are."""
 
@@ -80,14 +86,16 @@ def raw_decoders() -> tuple[Decoder, ...]:
     )
 
 
-def find_decoders(text: str) -> Iterator[Decoder]:
-    """Yield the decoders that a text hints at."""
+def find_decoders(text: str, *, packed_only: bool = False) -> Iterator[Decoder]:
+    """Yield the decoders that a text hints at; on demand those only that make less of it."""
     known = decoders()
     found: list[int] = []
     for numbers, together in _hints():
-        found += (numbers[one] for one in together.Match(text) or ())
+        if not packed_only or any(known[one].name in PACKED for one in numbers):
+            found += (numbers[one] for one in together.Match(text) or ())
     for number in sorted(found):
-        yield known[number]
+        if not packed_only or known[number].name in PACKED:
+            yield known[number]
 
 
 def find_raw_decoders(text: str, odd: frozenset[str]) -> Iterator[Decoder]:

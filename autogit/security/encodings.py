@@ -9,6 +9,7 @@ import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from autogit.security import hints
 from autogit.security.regions import Part, matches
@@ -19,6 +20,7 @@ _BASE64 = re.compile(
 )
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|[a-z2-7]{24,}")
+_FIRSTS32, _MOST_STARTS = re.compile(r"(?=(?:[E-P].{7}){2})"), 3
 _ASCII85 = re.compile(r"<~([!-uz\s]{8,100000}?)~>")
 _HEX = re.compile(r"(?<![G-Zg-z])(?:0x|\\x)?[0-9A-Fa-f]{2}(?:[ :,;|.-]{0,2}(?:0x|\\x)?[0-9A-Fa-f]{2}){7,}")
 _HEX_PIECE = re.compile("[0-9A-Fa-f]{16,}")
@@ -31,6 +33,7 @@ _LEAST_LETTERS = 5
 _SAMPLE = 400
 _LEAST_RUN = 16
 _LEAST_BASE85 = 25
+_LONG_TOKEN = re.compile(rf"(?<!\S)\S{{{_LEAST_BASE85},}}")
 _QUOTES = "\"'`()[],"
 _GIT_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcde")
 _ADOBE_FIRST = frozenset("+,-./0123456789:;<=>?@ABCDEFGHI")
@@ -129,11 +132,22 @@ def _bits64(run: str) -> bytes:
 def base32_runs(text: str) -> Iterator[Part]:
     """Yield what runs of base32 say."""
     for match in matches(text, _BASE32, hints.BASE32):
-        run = match.group().upper()
-        run = run[: len(run) - len(run) % 8] if len(run) % 8 in {1, 3, 6} else run
-        data = base64.b32decode(run + "=" * (-len(run) % 8))
-        if _promising(data[:15]) and (found := text_of(data)):
+        if found := _unbase32(match.group().upper()):
             yield Part(match.start(), _padded(text, match.end()), found)
+
+
+def _unbase32(run: str) -> str | None:
+    # A name in front shifts the groups of eight; where they begin, ASCII has one of a few letters.
+    for shift in dict.fromkeys(match.start() % 8 for match in islice(_FIRSTS32.finditer(run), _MOST_STARTS)):
+        rest = run[shift:]
+        if _promising(_bits32(rest[:24])) and (found := text_of(_bits32(rest))):
+            return found
+    return None
+
+
+def _bits32(run: str) -> bytes:
+    run = run[: len(run) - len(run) % 8] if len(run) % 8 in {1, 3, 6} else run
+    return base64.b32decode(run + "=" * (-len(run) % 8))
 
 
 def _padded(text: str, end: int) -> int:
@@ -146,16 +160,12 @@ def base85_runs(text: str) -> Iterator[Part]:
     for match in _ASCII85.finditer(text):
         if found := _unbase85(base64.a85decode, "".join(match.group(1).split())):
             yield Part(*match.span(), found)
-    at = 0
-    for token in text.split():
-        if len(token) < _LEAST_BASE85:
-            continue
-        at = text.find(token, at)
-        for run in (token, token.strip(_QUOTES), token[token.find("=") + 1 :].strip(_QUOTES)):
+    for match in _LONG_TOKEN.finditer(text):
+        token, at = match.group(), match.start()
+        for run in dict.fromkeys((token, token.strip(_QUOTES), token[token.find("=") + 1 :].strip(_QUOTES))):
             if found := _bare85(run):
                 yield Part(at + token.find(run), at + token.find(run) + len(run), found)
                 break
-        at += len(token)
 
 
 def _bare85(run: str) -> str | None:

@@ -24,7 +24,7 @@ _LIKE = {"'": "‘’‚‛ʼʹ′＇", '"': "“”„‟«»″＂", "-": "‐
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[@-Z\\^_])")
 _BLANKS = re.compile("  +")
-_MANY = 24
+_MANY, _SHORT = 24, 512
 _STACKED = re2.compile(r"[\p{Mn}\p{Mc}]{16,}")
 _LIGATURES = re.compile("[\ufdfa\ufdfb]")
 FOREIGN = (
@@ -63,7 +63,7 @@ def visible(text: str, odd: frozenset[str] | None = None) -> str:
     Case, blanks and line ends stay, for decoders need them. Terminal escape sequences go as a whole. `odd` are the
     text's odd characters, where they are known.
     """
-    if _has_controls().search(text):
+    if (_CONTROLS if len(text) < _SHORT else _has_controls()).search(text):
         text = _without_controls(text)
     odd = odd_characters(text) if odd is None else odd
     if not odd:

@@ -11,14 +11,16 @@ from itertools import accumulate
 
 import re2
 
-from autogit.security.vocabulary import compiled
-
 GAP = "\n\n"
 """What stands between two parts: no sentence reaches over it."""
 _MOST_LINES = 10_000
 """How many lines with a hint are told apart; where there are more, the rest of the text is one block."""
+_LONG_LINE, _WINDOW, _MARGIN, _OVERLAP = 8192, 512, 512, 128
+"""Lines beyond the first are looked at in windows; what is around one comes with it."""
 _MOST_UNITS = 50_000
 """How many escapes of one part are told apart; where there are more, each is told as the whole part."""
+
+_MEMORY_BYTES = 128 << 20
 
 Locate = Callable[[int, int], tuple[int, int]]
 
@@ -85,28 +87,64 @@ def substituted(
     What a match becomes is told where the match stood, all else where it stood itself.
     """
     for start, end in blocks(text, hint):
-        block = text[start:end]
-        changed = pattern.sub(replace, block)
-        if changed != block:
-            yield Part(start, end, changed, _units(block, pattern, replace))
+        if part := respelt(text, (start, end), pattern, replace):
+            yield part
+
+
+def respelt(
+    text: str, span: tuple[int, int], pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]
+) -> Part | None:
+    """Return a stretch of a text with each match replaced; nothing where that changes nothing."""
+    block = text[slice(*span)]
+    changed = pattern.sub(replace, block)
+    return Part(*span, changed, _units(block, pattern, replace)) if changed != block else None
 
 
 def blocks(text: str, hint: str) -> Iterator[tuple[int, int]]:
-    """Yield runs of neighbouring lines that hold a match of an expression for RE2."""
+    """Yield runs of neighbouring lines that hold a match of an expression for RE2; of long lines what is around one."""
     begin = end = -1
-    for number, match in enumerate(_lines(hint).finditer(text)):
-        start = text.rfind("\n", 0, match.start()) + 1
+    for start, stop in _hinted(text, hint):
         if begin < 0:
             begin = start
         elif start > end + 1:
             yield begin, end
             begin = start
-        end = max(match.end(), end)
-        if number == _MOST_LINES:
-            end = len(text)
-            break
+        end = max(stop, end)
     if begin >= 0:
         yield begin, end
+
+
+def _hinted(text: str, hint: str) -> Iterator[tuple[int, int]]:
+    """Yield the lines that hold a hint, each once, however many it holds; the windows of long ones."""
+    data, found = text.encode("utf-8", "replace"), _searcher(hint)
+    alike = len(data) == len(text)
+    at = chars = 0  # where a line begins, in bytes and in characters
+    for number in range(_MOST_LINES + 1):
+        match = found.search(data, at)
+        if match is None:
+            return
+        first = max(data.rfind(b"\n", at, match.start()) + 1, at)
+        last = data.find(b"\n", match.end())
+        last = len(data) if last < 0 else last
+        start = chars + (first - at if alike else len(data[at:first].decode("utf-8", "replace")))
+        end = start + (last - first if alike else len(data[first:last].decode("utf-8", "replace")))
+        if number == _MOST_LINES:
+            yield start, len(text)
+        elif end - start > _LONG_LINE:
+            yield from _windows(text, start, end, found)
+        else:
+            yield start, end
+        at, chars = last + 1, end + 1
+        if at >= len(data):
+            return
+
+
+def _windows(text: str, start: int, end: int, hint: re2._Regexp) -> Iterator[tuple[int, int]]:
+    """Yield windows of a long line that hold a match; one match is no reason to decode a line of a megabyte."""
+    for at in range(start, end, _WINDOW):
+        near = text[max(start, at - _OVERLAP) : min(at + _WINDOW + _OVERLAP, end)]
+        if hint.search(near.encode("utf-8", "replace")):
+            yield max(start, at - _MARGIN), min(at + _WINDOW + _MARGIN, end)
 
 
 def matches(text: str, pattern: re.Pattern[str], hint: str, beyond: int = 200) -> Iterator[re.Match[str]]:
@@ -121,9 +159,12 @@ def matches(text: str, pattern: re.Pattern[str], hint: str, beyond: int = 200) -
 
 
 @lru_cache(maxsize=64)
-def _lines(hint: str) -> re2._Regexp:
-    """Return what matches from a hint to the end of its line, so that no line is looked at twice."""
-    return compiled(f"(?:{hint})[^\n]*")
+def _searcher(hint: str) -> re2._Regexp:
+    """Return an expression over UTF-8, which can be searched from any place without a copy."""
+    options = re2.Options()
+    options.max_mem = _MEMORY_BYTES
+    options.never_capture = True
+    return re2.compile(hint.encode(), options)
 
 
 def _units(block: str, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]) -> Locate:

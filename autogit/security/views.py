@@ -6,10 +6,10 @@ A view knows where each of its parts stands in the original, so that a finding i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from autogit.security.decoders import find_decoders, find_raw_decoders
+from autogit.security.decoders import PACKED, find_decoders, find_raw_decoders
 from autogit.security.folding import BlankMap, FoldMap, collapse, fold, odd_characters, visible, without_surrogates
 from autogit.security.regions import Decoded, Locate, same
 
@@ -17,8 +17,17 @@ MOST_DEPTH = 5
 """How many decoders deep: base64 in base64 in a comment is three."""
 MOST_VIEWS = 32
 """How many views one text has at most; the first found are the shallowest."""
-SPARE_CHARS = 64 << 10
-"""All decoded views together hold at most twice the text and this much more: an archive can't blow up."""
+MOST_SHARE, SPARE_CHARS = 2.25, 64 << 10
+"""All decoded views together hold at most so many times the text and so much more: an archive can't blow up."""
+_RESPELT_SHARE = 1.0
+"""What the views of it may hold that are as long as what they are made of, of which each text might have a dozen."""
+_AS_IT_STANDS = frozenset((one,) for one in ("html-comment", "hidden-element", "alt-text", "link-title", "reference"))
+_TWICE = frozenset(
+    (one, one) for one in ("shift", "reversed", "reversed-words", "rendered", "spaced", "leet", "joined", "pig-latin")
+)
+"""Decoders that find nothing new in what they made."""
+_LARGE = 32 << 10
+"""As much is kept of what stands in the text around it anyway: its view says only that nobody sees it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ def build_views(text: str) -> tuple[View, ...]:
     """
     views: list[View] = []
     known = {text}
-    spare = 2 * len(text) + SPARE_CHARS
+    spare, spare_respelt = (int(len(text) * share) + SPARE_CHARS for share in (MOST_SHARE, _RESPELT_SHARE))
     waiting = deque([_Layer(without_surrogates(text), (), same)])
     while waiting:
         layer = waiting.popleft()
@@ -65,19 +74,63 @@ def build_views(text: str) -> tuple[View, ...]:
         seen = visible(layer.text, odd)
         folded = collapse(seen)
         views.append(View(folded, layer.trail, _way_back(layer, seen, folded)))
-        if len(layer.trail) >= MOST_DEPTH or spare <= 0:
+        room = MOST_VIEWS - len(views) - len(waiting)
+        if len(layer.trail) >= MOST_DEPTH or spare <= 0 or room <= 0 or _was_decoded(layer):
             continue
-        for found in _decoded(layer, seen, odd):
-            if found.text not in known:
-                known.add(found.text)
-                waiting.append(replace(found, text=found.text[:spare]))
-                spare -= len(waiting[-1].text)
-            if spare <= 0 or len(views) + len(waiting) >= MOST_VIEWS:
-                break
+        found = _unknown(_decoded(layer, seen, odd, packed_only=spare_respelt <= 0), known)[:room]
+        packed = _within([one for one in found if one.trail[-1] in PACKED], spare)
+        spare -= _size(packed)
+        respelt = _within([one for one in found if one.trail[-1] not in PACKED], min(spare, spare_respelt))
+        spare -= _size(respelt)
+        spare_respelt -= _size(respelt)
+        waiting += packed + respelt
     return tuple(views)
 
 
-def _decoded(layer: _Layer, seen: str, odd: frozenset[str]) -> Iterator[_Layer]:
+def _unknown(layers: Iterable[_Layer], known: set[str]) -> list[_Layer]:
+    """Return the layers whose text was not there before, and note these."""
+    found = []
+    for one in layers:
+        if one.text not in known:
+            known.add(one.text)
+            found.append(one)
+    return found
+
+
+def _size(layers: Sequence[_Layer]) -> int:
+    return sum(len(one.text) for one in layers)
+
+
+def _was_decoded(layer: _Layer) -> bool:
+    """Say whether a layer is a large part of the one around it, as it stands: all in it was decoded there."""
+    return layer.trail[-1:] in _AS_IT_STANDS and len(layer.text) > _LARGE // 2
+
+
+def _within(layers: Sequence[_Layer], spare: int) -> list[_Layer]:
+    """Return layers cut so that all fit: small ones are whole, whatever large ones are there to crowd them out."""
+    left, share = spare, 0
+    for number, size in enumerate(sorted(len(one.text) for one in layers)):
+        share = left // (len(layers) - number)
+        left -= min(size, share)
+    sizes = [min(share, _LARGE) if one.trail[-1:] in _AS_IT_STANDS else share for one in layers]
+    return [_cut(one, size) for one, size in zip(layers, sizes, strict=True) if size > 0]
+
+
+def _cut(layer: _Layer, size: int) -> _Layer:
+    """Return both ends of a layer that is too long: what was put behind a lot of nothing is not to be missed."""
+    front, gone = size // 2, len(layer.text) - size
+    if gone <= 0:
+        return layer
+
+    def locate(start: int, end: int) -> tuple[int, int]:
+        if start >= front:
+            return layer.locate(start + gone, end + gone)
+        return layer.locate(start, end if end <= front else end + gone)
+
+    return replace(layer, text=layer.text[:front] + layer.text[front + gone :], locate=locate)
+
+
+def _decoded(layer: _Layer, seen: str, odd: frozenset[str], *, packed_only: bool) -> Iterator[_Layer]:
     for decoder in find_raw_decoders(layer.text, odd):
         if parts := tuple(decoder.decode(layer.text)):
             found = Decoded(parts)
@@ -85,7 +138,9 @@ def _decoded(layer: _Layer, seen: str, odd: frozenset[str]) -> Iterator[_Layer]:
                 without_surrogates(found.text), (*layer.trail, decoder.name), _join(layer.locate, found.locate)
             )
     back = layer.locate if seen == layer.text else _chain(layer.locate, layer.text, visible)
-    for decoder in find_decoders(seen):
+    for decoder in find_decoders(seen, packed_only=packed_only):
+        if (*layer.trail[-1:], decoder.name) in _TWICE:
+            continue
         if parts := tuple(decoder.decode(seen)):
             found = Decoded(parts)
             yield _Layer(without_surrogates(found.text), (*layer.trail, decoder.name), _join(back, found.locate))
