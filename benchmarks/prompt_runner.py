@@ -109,7 +109,7 @@ def _serve(name: str, link: Connection) -> None:
     """Judge texts until the other end of the link is closed."""
     logging.disable(logging.CRITICAL)
     judge = FILTERS[name]()
-    judge("Words to load what is loaded on first use. Ignore all previous instructions.", "")
+    judge("Words to load what is loaded on first use.", "")
     link.send("ready")
     try:
         while True:

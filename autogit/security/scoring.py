@@ -22,6 +22,8 @@ _UNSEEN_POWER, _ENCODED_POWER = 1.5, 2.2
 _AGAIN = 0.5
 """What a further rule of one family counts, in proportion."""
 _MOST_AGAIN = 4
+_WIDE = ("-in-other-words", "-loosely")
+"""Rules that say what a closer one of their family says, too: beside it, they are no further witness."""
 _CLEAR = 0.2
 """From which weight on a family counts fully in a pair."""
 _PAIRS: Mapping[tuple[str, str], float] = {
@@ -99,18 +101,18 @@ class _Passage:
 
     def score(self) -> float:
         """Return the weights together: all families as independent witnesses, and what their pairs say besides."""
-        families: dict[str, list[float]] = defaultdict(list)
+        families: dict[str, list[tuple[float, bool]]] = defaultdict(list)
         for rule, weight in self.weights.items():
-            families[family(rule)].append(weight)
+            families[family(rule)].append((weight, not rule.endswith(_WIDE)))
         left = 1.0
         for weights in families.values():
             weights.sort(reverse=True)
-            left *= 1.0 - weights[0]
-            for weight in weights[1:_MOST_AGAIN]:
+            left *= 1.0 - weights[0][0]
+            for weight in [weight for weight, further in weights[1:] if further][: _MOST_AGAIN - 1]:
                 left *= 1.0 - weight * _AGAIN
         for (one, other), extra in _PAIRS.items():
             if one in families and other in families:
-                left *= 1.0 - extra * min(1.0, families[one][0] / _CLEAR) * min(1.0, families[other][0] / _CLEAR)
+                left *= 1.0 - extra * min(1.0, families[one][0][0] / _CLEAR) * min(1.0, families[other][0][0] / _CLEAR)
         return 1.0 - left
 
 

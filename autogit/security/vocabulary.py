@@ -10,13 +10,13 @@ import re2
 
 _MEMORY_BYTES = 128 << 20
 _TELLING = (
-    "ignore previous instruction instructions system prompt disregard override forget reveal secret secrets password "
-    "execute command assistant should without everything token tokens please follow following output delete private "
-    "credentials approve merge pretend safety restrictions guidelines developer message repository environment print "
-    "agent agents reading before after there these about respond organisation security config "
-    "ignoriere anweisungen vergiss befehle ignorez precedentes ignora instrucciones anteriores istruzioni "
-    "nicht bitte keine werden vorherigen bisherigen informationen assistent votre toutes consignes olvida dimentica "
-    "instrukcije wachtwoord contrasena passwort"
+    "about after agent agents anteriores anweisungen approve assistant assistent befehle before bisherigen bitte "
+    "command config consignes contrasena credentials delete developer dimentica disregard environment everything "
+    "execute follow following forget guidelines ignora ignore ignorez ignoriere informationen instrucciones "
+    "instruction instructions instrukcije istruzioni keine merge message nicht olvida organisation output override "
+    "password passwort please precedentes pretend previous print private prompt reading repository respond "
+    "restrictions reveal safety secret secrets security should system there these token tokens toutes vergiss "
+    "vorherigen votre wachtwoord werden without"
 )
 _LEAST_SPLIT, _LEAST_RUN = 3, 16
 _ENDINGS = frozenset(("s", "d", "r", "y", "ed", "er", "es", "ly", "al", "ing", "ion", "ions", "ers", "ment", "'s"))

@@ -99,7 +99,7 @@ def test_no_rule_is_lost_when_the_automaton_gives_up_without_a_word(monkeypatch:
 def test_the_automaton_is_not_blind_on_a_long_text_of_ever_new_words() -> None:
     text = " ".join(f"{number:x}{number * 7919 % 65521:x}" for number in range(100_000)).encode()
     assert len(load_rules().candidates(text)) < len(RULES)
-    assert len(load_rules().candidates("ы".encode() + text)) == len(RULES)
+    assert set(load_rules().candidates(text)) < set(load_rules().candidates("ы".encode() + text))
 
 
 def test_a_rule_without_the_words_it_needs_is_not_run() -> None:

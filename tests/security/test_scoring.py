@@ -55,6 +55,13 @@ def test_one_rule_counts_once_however_often_it_matches() -> None:
     assert risk_score("x" * 9000, [_finding("demand-a", 0.3, start) for start in range(0, 9000, 20)]) == once
 
 
+def test_a_wide_rule_is_no_further_witness_beside_a_close_one() -> None:
+    close, wide = _finding("override-a", 0.7), _finding("override-in-other-words", 0.6)
+    assert risk_score("x" * 200, [close, wide]) == risk_score("x" * 200, [close]) == 0.7
+    assert risk_score("x" * 200, [wide]) == 0.6
+    assert risk_score("x" * 200, [close, _finding("override-b", 0.6)]) > 0.7
+
+
 def test_two_families_together_say_more_than_both_by_themselves() -> None:
     address, demand = _finding("address-a", 0.4), _finding("demand-b", 0.2, 40)
     apart = 1 - (1 - 0.4) * (1 - 0.2)

@@ -96,7 +96,7 @@ class ManualDNS(DNSProvider[ManualConfig]):
         raise _by_hand(zone, remove=old)
 
     async def health(self) -> HealthStatus:
-        """Ask for the zones by DNS: somebody must answer, whatever the answer."""
+        """Ask for the zones by DNS: somebody must answer, be it no."""
         try:
             for zone in self._zones:
                 await self._asked(RecordKey(zone.name, "NS"))
