@@ -17,7 +17,7 @@ import pytest
 
 from autogit.providers.probe import https_probe
 
-_TRACED = ("test_main_job.py", "test_changes.py", "test_prometheus.py", "test_dns.py", "test_certs.py")
+_TRACED = ("test_main_job.py", "test_changes.py", "test_dns.py")
 
 
 @dataclass
