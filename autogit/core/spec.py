@@ -31,7 +31,7 @@ from autogit.model.plan import Note
 from autogit.model.project import ProjectPaths
 from autogit.model.service import CatalogueEntry, ServiceDescriptor
 from autogit.model.settings import Settings
-from autogit.model.spec import PlatformSpec, ServiceSpec
+from autogit.model.spec import PlatformSpec, ResolverSpec, ServiceSpec
 
 _LOOPBACK = "127.0.0.1"
 _DOCKER_ROOT = "/var/lib/docker"
@@ -56,8 +56,7 @@ def build_spec(
     ingress = next(service for service in services if service.name == settings.ingress)
     known = facts.certificates.get(settings.base_domain, CertificateFacts())
     resolver = build_resolver(settings, known, paths, certificate.names, ingress.secrets)
-    if resolver and known.version and running_manager(settings, lockfile) != TRAEFIK:
-        resolver = replace(resolver, former=True)  # it goes in a second step, once Traefik runs and serves its own
+    resolver = _beside_former(resolver, known, running_manager(settings, lockfile))
     spec = PlatformSpec(
         project=settings.project_name,
         paths=paths,
@@ -86,11 +85,20 @@ def build_spec(
             *resolver_notes(settings, resolver),
             *fallback_notes(settings, facts, certificate),
             *filter_notes(services, routes, settings),
-            *_availability_notes(services),
-            *_end_of_life_notes(settings, catalogue, (s.name for s in services)),
+            *_standing_notes(services, settings, catalogue),
         ),
     )
     return _with_containers(spec, settings, facts) if spec.in_containers else _with_programs(spec, facts)
+
+
+def _beside_former(resolver: ResolverSpec | None, known: CertificateFacts, manager: str) -> ResolverSpec | None:
+    """Keep a certificate of AutoGit's own: it goes in a second step, once Traefik serves one that it ordered."""
+    return replace(resolver, former=True) if resolver and known.version and manager != TRAEFIK else resolver
+
+
+def _standing_notes(services: Sequence[ServiceSpec], settings: Settings, catalogue: Catalogue) -> Iterator[Note]:
+    yield from _availability_notes(services)
+    yield from _end_of_life_notes(settings, catalogue, (s.name for s in services))
 
 
 def _services(
