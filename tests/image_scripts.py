@@ -62,14 +62,21 @@ echo '{service}: cannot migrate the data' >&2
 """
 
 
-# Stays process 1, passes signals on, and cleans the configuration before a reload too.
+# Stays process 1, passes signals on, and cleans the configuration before a reload too. A signal ends a `wait` before the
+# program does: only a `wait` that none has ended tells how the program did (127: it was told of before).
 _PASS_ON = """\
 child=$!
-trap 'clean; kill -HUP $child' HUP
-trap 'kill -TERM $child' TERM
-trap 'kill -INT $child' INT
-trap 'kill -QUIT $child' QUIT
-while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
+trap 'signalled=yes; clean; kill -HUP $child' HUP
+trap 'signalled=yes; kill -TERM $child' TERM
+trap 'signalled=yes; kill -INT $child' INT
+trap 'signalled=yes; kill -QUIT $child' QUIT
+signalled=yes
+while [ -n "$signalled" ]; do
+    signalled=
+    wait $child
+    ended=$?
+    [ $ended = 127 ] || status=$ended
+done
 exit $status
 """
 
