@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
-from itertools import accumulate, islice
+from itertools import accumulate, groupby, islice
 from typing import Annotated
 
 import re2
@@ -16,15 +16,19 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autogit.model.security import Finding, Severity, Stage
+from autogit.security.anchors import Anchors, Need, needs_of
+from autogit.security.expressions import ExpressionError, Reader
 from autogit.security.folding import fold
 from autogit.security.views import View
 
 MEMORY_BYTES = 32 << 20
-"""How much RE2 may use for an automaton. Its Set answers "no match" when that is not enough: hence `_CANARY`."""
+"""How much RE2 may use for an automaton. Where that is not enough it goes on without one, slower; its Set does not,
+which `anchors.py` looks after."""
 _MOST_HITS = 2000
 """How often one rule is told of in one view. The last one tells of all the rest, so that nothing stays behind."""
-_CANARY = "\x00canary\x00sings\x00"
-"""Put behind every text and looked for by a rule of its own: where it is not found, the Set did not really look."""
+_MANY, _LONG = 3, 8192
+"""As many expressions of one rule are looked for together first in a text of so many bytes: their one automaton is slow
+in its first kilobytes, and fast afterwards."""
 _GAP = r"(?:[*_#>|\"'`~/\\-]*\s[\s*_#>|\"'`~/\\-]*)"
 """What a blank in a pattern stands for: also emphasis, quotes, and the start of the next line of a comment."""
 _BLANK = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]| ", re.DOTALL)
@@ -44,7 +48,6 @@ class Rule(BaseModel):
     """One known pattern: RE2 expressions over folded text, with examples that it must and must not match.
 
     In an expression, a blank stands for any gap between two words, and `%{name}` for an entry of `vocabulary.yml`.
-    A text that lacks one of `needs` (expressions without gaps) can't match: most rules are not even tried on it.
     The first word of `id` is the rule's family: of one family only the heaviest finding counts for the score.
     """
 
@@ -59,12 +62,6 @@ class Rule(BaseModel):
     matches: Annotated[tuple[str, ...], Field(min_length=1)]
     passes: Annotated[tuple[str, ...], Field(min_length=1)]
     stage: Stage = Stage.PATTERN
-    needs: tuple[str, ...] = ()
-
-    def expression(self, vocabulary: Mapping[str, str]) -> str:
-        """Return the whole expression as RE2 takes it."""
-        # Folded texts are NFKC, so their rules have to be: Thai, for one, is written differently.
-        return unicodedata.normalize("NFKC", expand("|".join(f"(?:{one})" for one in self.pattern), vocabulary))
 
 
 def expand(pattern: str, vocabulary: Mapping[str, str]) -> str:
@@ -80,66 +77,94 @@ def expand(pattern: str, vocabulary: Mapping[str, str]) -> str:
 
 
 class RuleSet:
-    """Rules ready to run: one automaton tells which words a text has, and only the rules that need these are run.
+    """Rules ready to run: their words tell which of their expressions a text can match, and only these are run.
 
     All rules in one automaton would be one pass, too, but the gaps between their words multiply: it never stops
-    growing, and 2 KB of new text cost 6 ms. The words alone have no gaps.
+    growing, and 2 KB of new text cost 6 ms. So each expression has an automaton of its own, and few of them are needed.
     """
 
     def __init__(
         self, rules: Sequence[Rule], vocabulary: Mapping[str, str] | None = None, *, memory: int = MEMORY_BYTES
     ) -> None:
         self.rules = tuple(rules)
-        words = vocabulary or {}
-        options = re2.Options()
-        options.max_mem = MEMORY_BYTES
-        options.never_capture = True
-        options.log_errors = False
-        self._compiled = [_compiled(rule, rule.expression(words), options) for rule in self.rules]
-        needs = sorted({need for rule in self.rules for need in rule.needs})
-        self._needs = [frozenset(needs.index(need) for need in rule.needs) for rule in self.rules]
-        self._canary = len(needs)
-        options.max_mem = memory
-        self._set = _set_of([*(expand(need, words) for need in needs), re2.escape(_CANARY)], options)
+        # Folded texts are NFKC, so their rules have to be: Thai, for one, is written differently.
+        words = {name: unicodedata.normalize("NFKC", value) for name, value in (vocabulary or {}).items()}
+        patterns = [
+            (number, unicodedata.normalize("NFKC", pattern))
+            for number, rule in enumerate(self.rules)
+            for pattern in rule.pattern
+        ]
+        self.owners = [number for number, _ in patterns]
+        self._sources = [expand(pattern, words) for _, pattern in patterns]
+        self.expressions = list(map(_compiled, (self.rules[number] for number in self.owners), self._sources))
+        self._joined: dict[int, re2._Regexp] = {}
+        reader = Reader(words)
+        self._anchors = Anchors([_needs_of(reader, pattern) for _, pattern in patterns], memory=memory)
+
+    def candidates(self, text: str) -> list[int]:
+        """Return the numbers of the expressions whose words a text has; of all of them where that is not known."""
+        return self._anchors.candidates(text)
 
     def matching(self, text: str) -> tuple[int, ...]:
         """Return the numbers of the rules that match anywhere in a text."""
-        data = text.encode("utf-8", "replace")
-        return tuple(number for number in self.candidates(data) if self._compiled[number].search(data))
+        return tuple(owner for owner, _ in self._hits(text, text.encode("utf-8", "replace")))
 
     def find(self, view: View) -> Iterator[Finding]:
         """Yield what matches in a view."""
         data = view.text.encode("utf-8", "replace")
         offset: _Offsets | None = None
-        for number in self.candidates(data):
-            rule = self.rules[number]
-            for count, match in enumerate(islice(self._compiled[number].finditer(data), _MOST_HITS), 1):
-                offset = offset or _Offsets(view.text, data)
-                start, end = offset.span(match.start(), match.end() if count < _MOST_HITS else len(data))
-                start, end = view.locate(start, end)
+        for owner, numbers in self._hits(view.text, data):
+            rule = self.rules[owner]
+            offset = offset or _Offsets(view.text, data)
+            for span in _merged(span for number in numbers for span in self._spans(number, data)):
+                start, end = view.locate(*offset.span(*span))
                 yield Finding(rule.id, rule.stage, rule.severity, start, end, rule.weight, rule.description, view.name)
 
-    def candidates(self, data: bytes) -> Sequence[int]:
-        """Return the numbers of the rules whose words a text (UTF-8) has; all of them where the Set cannot tell."""
-        found = set(self._set.Match(data + _CANARY.encode())) if self._set else set()
-        if self._canary not in found:
-            return range(len(self.rules))
-        return [number for number, needs in enumerate(self._needs) if needs <= found]
+    def _hits(self, text: str, data: bytes) -> Iterator[tuple[int, list[int]]]:
+        """Yield the rules that match, and which of their expressions."""
+        for owner, group in groupby(self.candidates(text), key=self.owners.__getitem__):
+            numbers = list(group)
+            if len(numbers) >= _MANY and len(data) >= _LONG and not self._whole(owner).search(data):
+                continue
+            if found := [number for number in numbers if self.expressions[number].search(data)]:
+                yield owner, found
+
+    def _whole(self, owner: int) -> re2._Regexp:
+        """Return all expressions of a rule as one."""
+        if owner not in self._joined:
+            sources = [source for other, source in zip(self.owners, self._sources, strict=True) if other == owner]
+            self._joined[owner] = _compiled(self.rules[owner], "|".join(f"(?:{source})" for source in sources))
+        return self._joined[owner]
+
+    def _spans(self, number: int, data: bytes) -> Iterator[tuple[int, int]]:
+        for count, match in enumerate(islice(self.expressions[number].finditer(data), _MOST_HITS), 1):
+            yield match.start(), match.end() if count < _MOST_HITS else len(data)
 
 
-def _set_of(sources: Sequence[str], options: re2.Options) -> re2.Set | None:
-    """Return one automaton of many expressions; nothing where it does not fit into its memory."""
-    found = re2.Set.SearchSet(options)
-    for source in sources:
-        found.Add(source)
-    try:
-        found.Compile()
-    except re2.error:
-        return None
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans in order, those that overlap as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
     return found
 
 
-def _compiled(rule: Rule, source: str, options: re2.Options) -> re2._Regexp:
+def _needs_of(reader: Reader, pattern: str) -> tuple[frozenset[Need], ...]:
+    """Return what a text must have for a pattern; nothing where the pattern holds what the reader does not know."""
+    try:
+        return needs_of(reader.read(pattern))
+    except ExpressionError:
+        return (frozenset(),)
+
+
+def _compiled(rule: Rule, source: str) -> re2._Regexp:
+    options = re2.Options()
+    options.max_mem = MEMORY_BYTES
+    options.never_capture = True
+    options.log_errors = False
     try:
         return re2.compile(source.encode(), options)
     except re2.error as exc:
