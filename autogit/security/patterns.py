@@ -26,9 +26,9 @@ MEMORY_BYTES = 32 << 20
 which `anchors.py` looks after."""
 _MOST_HITS = 2000
 """How often one rule is told of in one view. The last one tells of all the rest, so that nothing stays behind."""
-_MANY, _LONG = 3, 8192
-"""As many expressions of one rule are looked for together first in a text of so many bytes: their one automaton is slow
-in its first kilobytes, and fast afterwards."""
+_LONG = 8192
+"""From so many bytes on, the expressions of a rule are run as one: that automaton is slow at first, while it grows, and
+fast afterwards."""
 _GAP = r"(?:[*_#>|\"'`~/\\-]*\s[\s*_#>|\"'`~/\\-]*)"
 """What a blank in a pattern stands for: also emphasis, quotes, and the start of the next line of a comment."""
 _BLANK = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]| ", re.DOTALL)
@@ -113,20 +113,18 @@ class RuleSet:
         """Yield what matches in a view."""
         data = view.text.encode("utf-8", "replace")
         offset: _Offsets | None = None
-        for owner, numbers in self._hits(view.text, data):
+        for owner, expressions in self._hits(view.text, data):
             rule = self.rules[owner]
             offset = offset or _Offsets(view.text, data)
-            for span in _merged(span for number in numbers for span in self._spans(number, data)):
+            for span in _merged(span for one in expressions for span in _spans(one, data)):
                 start, end = view.locate(*offset.span(*span))
                 yield Finding(rule.id, rule.stage, rule.severity, start, end, rule.weight, rule.description, view.name)
 
-    def _hits(self, text: str, data: bytes) -> Iterator[tuple[int, list[int]]]:
-        """Yield the rules that match, and which of their expressions."""
-        for owner, group in groupby(self.candidates(text), key=self.owners.__getitem__):
-            numbers = list(group)
-            if len(numbers) >= _MANY and len(data) >= _LONG and not self._whole(owner).search(data):
-                continue
-            if found := [number for number in numbers if self.expressions[number].search(data)]:
+    def _hits(self, text: str, data: bytes) -> Iterator[tuple[int, list[re2._Regexp]]]:
+        """Yield the rules that match, and with which expressions."""
+        for owner, numbers in groupby(self.candidates(text), key=self.owners.__getitem__):
+            tried = (self.expressions[number] for number in numbers) if len(data) < _LONG else [self._whole(owner)]
+            if found := [one for one in tried if one.search(data)]:
                 yield owner, found
 
     def _whole(self, owner: int) -> re2._Regexp:
@@ -136,9 +134,10 @@ class RuleSet:
             self._joined[owner] = _compiled(self.rules[owner], "|".join(f"(?:{source})" for source in sources))
         return self._joined[owner]
 
-    def _spans(self, number: int, data: bytes) -> Iterator[tuple[int, int]]:
-        for count, match in enumerate(islice(self.expressions[number].finditer(data), _MOST_HITS), 1):
-            yield match.start(), match.end() if count < _MOST_HITS else len(data)
+
+def _spans(expression: re2._Regexp, data: bytes) -> Iterator[tuple[int, int]]:
+    for count, match in enumerate(islice(expression.finditer(data), _MOST_HITS), 1):
+        yield match.start(), match.end() if count < _MOST_HITS else len(data)
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
