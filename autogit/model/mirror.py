@@ -1,0 +1,153 @@
+"""Mirrors: what a user declares, what a source holds, and what is known of each repository's copy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SourceKind(StrEnum):
+    """What kind of place repositories come from."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    BITBUCKET = "bitbucket"
+    GIT = "git"
+    PATH = "path"
+
+
+class Target(StrEnum):
+    """Where copies are kept: in bare repositories of this project, or in its GitLab."""
+
+    LOCAL = "local"
+    GITLAB = "gitlab"
+
+
+class MirrorState(StrEnum):
+    """How a repository's copy stands.
+
+    `ok`: proven equal within its limit. `stale`: not proven within its limit. `gone`: the source is not there any more
+    (the copy stays). `moved`: the source has another address or identity than it had. `failing`: the last attempt failed,
+    and the proof before it is still within its limit. `new`: never proven.
+    """
+
+    OK = "ok"
+    STALE = "stale"
+    GONE = "gone"
+    MOVED = "moved"
+    FAILING = "failing"
+    NEW = "new"
+
+
+class MirrorRule(BaseModel):
+    """One declared mirror: an account's or group's repositories, or a single one.
+
+    `owner` is the user, organisation or group at a forge (`server` where it is not the forge's public one), the URL of a
+    plain git repository, or a path of this machine. `credential` names a secret of the project's store, never a value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    kind: SourceKind
+    owner: Annotated[str, Field(min_length=1, max_length=1000)]
+    server: str = ""
+    credential: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{0,64}$")] = ""
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    forks: bool = False
+    archived: bool = True
+    private: bool = True
+    wiki: bool = True
+    lfs: bool = True
+    into: tuple[Target, ...] = (Target.LOCAL,)
+    group: str = ""
+    interval_seconds: Annotated[int, Field(ge=60)] = 3600
+    stale_after_seconds: Annotated[int, Field(ge=120)] = 86400
+    keep_backups_days: Annotated[int, Field(ge=1)] = 90
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRepository:
+    """A repository as its forge tells of it.
+
+    `identity` is the forge's own number with the forge's name in front (`github:1296269`): it stays when a repository is
+    renamed, and a new repository of an old name has another. Plain git repositories and paths have `git:<url>`.
+    """
+
+    identity: str
+    path: str
+    url: str
+    wiki_url: str = ""
+    default_branch: str = ""
+    visibility: str = "private"
+    description: str = ""
+    topics: tuple[str, ...] = ()
+    archived: bool = False
+    fork: bool = False
+    size_bytes: int = 0
+    updated_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a source holds. `etags` are given back at the next discovery, so that what has not changed costs little.
+
+    `complete` is False where the source answered only in part: then nothing may be called gone.
+    """
+
+    repositories: tuple[SourceRepository, ...]
+    etags: Mapping[str, str] = field(default_factory=dict)
+    complete: bool = True
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Advertisement:
+    """The refs that a repository shows (gitprotocol-v2(5), ls-refs): object ids by full name, and where HEAD points.
+
+    Annotated tags have their own object's id; peeled ids (`^{}`) are left out. `object_format` is sha1 or sha256.
+    """
+
+    refs: Mapping[str, str]
+    head: str = ""
+    object_format: str = "sha1"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all refs and HEAD."""
+        text = json.dumps([self.head, sorted(self.refs.items())], separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That a copy was equal to its source: when, how many refs and LFS objects were compared, and their digest."""
+
+    at: datetime
+    refs: int
+    digest: str
+    lfs_objects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """What a fetch changed: full ref names. `saved` are backup refs of what was replaced or deleted at the source."""
+
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    saved: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is not as it was."""
+        return bool(self.created or self.updated or self.deleted)
