@@ -35,8 +35,8 @@ class MirrorState(StrEnum):
     """How a repository's copy stands.
 
     `ok`: proven equal within its limit. `stale`: not proven within its limit. `gone`: the source is not there any more
-    (the copy stays). `moved`: the source has another address or identity than it had. `failing`: the last attempt failed,
-    and the proof before it is still within its limit. `new`: never proven.
+    (the copy stays). `moved`: the source has another address or identity than it had. `failing`: the last attempt
+    failed, and the proof before it is still within its limit. `new`: never proven.
     """
 
     OK = "ok"
@@ -50,8 +50,8 @@ class MirrorState(StrEnum):
 class MirrorRule(BaseModel):
     """One declared mirror: an account's or group's repositories, or a single one.
 
-    `owner` is the user, organisation or group at a forge (`server` where it is not the forge's public one), the URL of a
-    plain git repository, or a path of this machine. `credential` names a secret of the project's store, never a value.
+    `owner` is the user, organisation or group at a forge (`server` where it is not the forge's public one), the URL of
+    a plain git repository, or a path of this machine. `credential` names a secret of the project's store, never a value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,8 +79,8 @@ class MirrorRule(BaseModel):
 class SourceRepository:
     """A repository as its forge tells of it.
 
-    `identity` is the forge's own number with the forge's name in front (`github:1296269`): it stays when a repository is
-    renamed, and a new repository of an old name has another. Plain git repositories and paths have `git:<url>`.
+    `identity` is the forge's own number with the forge's name in front (`github:1296269`): it stays when a repository
+    is renamed, and a new repository of an old name has another. Plain git repositories and paths have `git:<url>`.
     """
 
     identity: str
