@@ -51,7 +51,7 @@ class MirrorRule(BaseModel):
     """One declared mirror: an account's or group's repositories, or a single one.
 
     `owner` is the user, organisation or group at a forge (`server` where it is not the forge's public one), the URL of
-    a plain git repository, or a path of this machine. `credential` names a secret of the project's store, never a value.
+    a plain git repository, or a path of this machine. `credential` names a secret of the store, never a value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
