@@ -44,7 +44,7 @@ def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
     a run, a hidden element as a whole; of an instruction the sentence goes, and behind a strong one those that carry
     its demand.
     """
-    charges = [one for one in findings if one.weight >= _LEAST_WEIGHT and one.stage is not Stage.CLASSIFIER]
+    charges = _charges(findings)
     kept: list[str] = []
     fragments: list[str] = []
     at = 0
@@ -53,6 +53,19 @@ def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
         fragments.append(text[start:end])
         at = end
     return Cleaned("".join([*kept, text[at:]]), tuple(fragments))
+
+
+def clean_stretch(text: str, findings: Sequence[Finding]) -> Cleaned:
+    """Return the text without all that stands from the first to the last thing that findings name."""
+    charges = _charges(findings)
+    if not charges:
+        return Cleaned(text, ())
+    start, end = min(one.start for one in charges), max(one.end for one in charges)
+    return Cleaned(text[:start] + text[end:], (text[start:end],))
+
+
+def _charges(findings: Sequence[Finding]) -> list[Finding]:
+    return [one for one in findings if one.weight >= _LEAST_WEIGHT and one.stage is not Stage.CLASSIFIER]
 
 
 def _edits(text: str, charges: Sequence[Finding]) -> Iterator[_Edit]:

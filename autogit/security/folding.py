@@ -185,6 +185,7 @@ class FoldMap:
     def __init__(self, text: str, transform: Callable[[str], str]) -> None:
         self._text = text
         self._transform = transform
+        self._sizes: dict[str, int] = {}
 
     def locate(self, start: int, end: int) -> tuple[int, int]:
         """Return where a part of the folded text comes from."""
@@ -199,9 +200,9 @@ class FoldMap:
     def _after(self, offset: int) -> int:
         """Return the offset after it, and after the marks that it was composed with."""
         begin, number, segment = self._place(offset)
-        size = len(self._transform(segment[:number]))
+        size = self._size(segment[:number])
         while number < len(segment) and unicodedata.category(segment[number])[0] == "M":
-            if len(self._transform(segment[: number + 1])) != size:
+            if self._size(segment[: number + 1]) != size:
                 break
             number += 1
         return min(begin + number, len(self._text))
@@ -214,7 +215,14 @@ class FoldMap:
         segment = self._text[begin : begins[number + 1]] if number + 1 < len(begins) else self._text[begin:]
         wanted = offset - folded[number]
         sizes = range(len(segment) + 1)
-        return begin, bisect_right(sizes, wanted, key=lambda size: len(self._transform(segment[:size]))), segment
+        return begin, bisect_right(sizes, wanted, key=lambda size: self._size(segment[:size])), segment
+
+    def _size(self, piece: str) -> int:
+        """Return how long a piece is when folded; a text that repeats has the same pieces again and again."""
+        size = self._sizes.get(piece)
+        if size is None:
+            size = self._sizes[piece] = len(self._transform(piece))
+        return size
 
     @cached_property
     def _segments(self) -> tuple[list[int], list[int]]:
@@ -222,7 +230,7 @@ class FoldMap:
         begins, folded, at = [0], [0], 0
         for match in _CUTS.finditer(self._text):
             piece = self._text[at : match.end()]
-            folded.append(folded[-1] + len(self._transform(piece)))
+            folded.append(folded[-1] + self._size(piece))
             at = match.end()
             begins.append(at)
         return begins, folded

@@ -24,7 +24,7 @@ from autogit.security.views import View
 MEMORY_BYTES = 32 << 20
 """How much RE2 may use for an automaton. Where that is not enough it goes on without one, slower; its Set does not,
 which `anchors.py` looks after."""
-_MOST_HITS = 2000
+_MOST_HITS = 400
 """How often one rule is told of in one view. The last one tells of all the rest, so that nothing stays behind."""
 _LONG = 8192
 """From so many bytes on, the expressions of a rule are run as one: that automaton is slow at first, while it grows, and

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from autogit.model.security import FilterResult, SecurityPolicy, Verdict
+from autogit.model.security import FilterResult, Finding, SecurityPolicy, Thresholds, Verdict
 from autogit.security.classifier import Classifier
-from autogit.security.cleaning import clean
+from autogit.security.cleaning import Cleaned, clean, clean_stretch
 from autogit.security.hidden import find_hidden
 from autogit.security.patterns import RuleSet, load_rules
 from autogit.security.scoring import risk_score
 from autogit.security.structure import find_structure
 from autogit.security.views import build_views
+
+_MOST_ROUNDS = 4
+"""How often a cleaned text is looked at again: a cut may join what was apart, or leave more room to decode. What is
+found the last time goes with all that is in between: such a text is made of nothing else."""
 
 
 class Quarantine(Protocol):
@@ -47,18 +51,9 @@ class PromptInjectionFilter:
         `source` says where the text comes from (`issue`, `commit`, `log`, ...) and chooses the thresholds.
         """
         thresholds = self._policy.for_source(source)
-        views = build_views(text)
-        findings = [*find_hidden(text, views)]
-        for view in views:
-            findings += self._rules.find(view)
-            findings += find_structure(view)
-        score = risk_score(text, findings)
-        if self._classifier is not None and (added := self._classifier.find(views, score)):
-            findings.append(added)
-            score = round(min(1.0, score + added.weight), 4)
+        findings, score = self._judge(text)
         verdict = thresholds.verdict(score)
-        findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
-        cleaned = clean(text, findings) if verdict is not Verdict.PASS else None
+        cleaned = self._clean(text, findings, thresholds) if verdict is not Verdict.PASS else None
         by_weight = sorted(findings, key=lambda one: -one.weight)
         return FilterResult(
             clean_text=cleaned.text if cleaned else text,
@@ -68,6 +63,33 @@ class PromptInjectionFilter:
             findings=tuple(findings),
             verdict=verdict,
         )
+
+    def _judge(self, text: str) -> tuple[list[Finding], float]:
+        """Return what is found in a text, in order, and its score."""
+        views = build_views(text)
+        findings = [*find_hidden(text, views)]
+        for view in views:
+            findings += self._rules.find(view)
+            findings += find_structure(view)
+        score = risk_score(text, findings)
+        if self._classifier is not None and (added := self._classifier.find(views, score)):
+            findings.append(added)
+            score = round(min(1.0, score + added.weight), 4)
+        findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
+        return findings, score
+
+    def _clean(self, text: str, findings: Sequence[Finding], thresholds: Thresholds) -> Cleaned:
+        """Return a text without what is found, nor what is found in the rest of it once that is gone."""
+        cleaned = clean(text, findings)
+        for number in range(1, _MOST_ROUNDS + 1):
+            more, score = self._judge(cleaned.text)
+            if thresholds.verdict(score) is Verdict.PASS:
+                break
+            again = clean(cleaned.text, more) if number < _MOST_ROUNDS else clean_stretch(cleaned.text, more)
+            if not again.fragments:
+                break
+            cleaned = Cleaned(again.text, cleaned.fragments + again.fragments)
+        return cleaned
 
     def quarantine(self, fragment: str, metadata: Mapping[str, object]) -> str:
         """Keep a suspicious fragment for analysis and return its id. Raises what the store raises."""
