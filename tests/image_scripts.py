@@ -62,8 +62,8 @@ echo '{service}: cannot migrate the data' >&2
 """
 
 
-# Stays process 1, passes signals on, and cleans the configuration before a reload too. A signal ends a `wait` before the
-# program does: only a `wait` that none has ended tells how the program did (127: it was told of before).
+# Stays process 1, passes signals on, and cleans the configuration before a reload too. A signal ends a `wait` before
+# the program does: only a `wait` that none has ended tells how the program did (127: it was told of before).
 _PASS_ON = """\
 child=$!
 trap 'signalled=yes; clean; kill -HUP $child' HUP
