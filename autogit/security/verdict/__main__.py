@@ -10,9 +10,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 
+import psutil
 import uvicorn
 
 from autogit.errors import AutogitError, SettingsError
@@ -31,6 +33,8 @@ _SHORT_LIFE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 5.0
 _GRACE_SECONDS = 5
 _BACKLOG = 512
+_LEAST_GROWTH_BYTES = 24 << 20
+"""How much a worker may grow in any case, so that none ends as soon as it is there."""
 
 
 class Workers:
@@ -105,8 +109,11 @@ class Workers:
             date_header=False,
             timeout_keep_alive=60,
             timeout_graceful_shutdown=_GRACE_SECONDS - 1,
+            timeout_notify=1,
         )
-        uvicorn.Server(served).run([self._listener])
+        server = uvicorn.Server(served)
+        served.callback_notify = _ends_when_larger(server, config.worker_memory_mb << 20)
+        server.run([self._listener])
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         self._is_ending = True
@@ -116,6 +123,20 @@ class Workers:
     def _signal_all(self, number: int) -> None:
         for pid in self._slots:
             os.kill(pid, number)
+
+
+def _ends_when_larger(server: uvicorn.Server, limit: int) -> Callable[[], Awaitable[None]]:
+    """Return what ends a worker, once it has answered, that is larger than so many bytes: its successor begins small.
+
+    The automata of the rules grow with the variety of texts, and give nothing back.
+    """
+    process = psutil.Process()
+    limit = max(limit, process.memory_info().rss + _LEAST_GROWTH_BYTES)
+
+    async def look() -> None:
+        server.should_exit = server.should_exit or process.memory_info().rss > limit
+
+    return look
 
 
 def _prove(prompt_filter: PromptInjectionFilter) -> None:

@@ -29,6 +29,7 @@ class VerdictConfig(BaseModel):
     port: int = Field(ge=1, le=65535)
     metrics: Path
     workers: int = Field(2, ge=1, le=64)
+    worker_memory_mb: int = Field(256, ge=64, description="A worker that is larger is replaced by a new one")
     waiting: int = Field(64, ge=1, description="Texts that a worker takes on at once; more are told to come again")
 
     @property
