@@ -156,6 +156,13 @@ class MissingError(RejectedError):
     http_status = 404
 
 
+class GoneError(ProviderError):
+    """A mirror's source is not there any more, or is not shown to this credential; its copy stays as it is."""
+
+    code = "source-gone"
+    http_status = 410
+
+
 class NotValidatedError(RejectedError):
     """A certificate authority looked for the proof of a name and did not find it."""
 
@@ -256,6 +263,12 @@ class LockfileTooNewError(LockfileError):
     """The lockfile was written by a newer AutoGit."""
 
     code = "lockfile-too-new"
+
+
+class MirrorRecordsError(AutogitError):
+    """What is known of the mirrors cannot be read or written; the copies themselves are untouched."""
+
+    code = "mirror-records"
 
 
 class QuarantineError(AutogitError):

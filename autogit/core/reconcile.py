@@ -41,9 +41,17 @@ async def nothing_to_prove(_result: ApplyResult, _recorder: Recorder) -> Sequenc
     return ()
 
 
+def nothing_more(_spec: PlatformSpec) -> Sequence[Resource]:
+    """Wish for nothing besides."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Engine:
-    """What the loop turns with. `former_settings` returns the settings with one key put back to an earlier value."""
+    """What the loop turns with. `former_settings` returns the settings with one key put back to an earlier value.
+
+    `declared` returns what is wished for besides what the spec asks for: what is kept inside a service.
+    """
 
     paths: ProjectPaths
     settings: Settings
@@ -53,6 +61,7 @@ class Engine:
     gather_facts: Callable[[], Awaitable[HostFacts]]
     former_settings: Callable[[str, str], Settings]
     clock: Clock = utc_now
+    declared: Callable[[PlatformSpec], Sequence[Resource]] = nothing_more
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ async def prepare(
     ) -> tuple[PlatformSpec, RenderedTree, list[Resource]]:
         spec = build_spec(settings, engine.catalogue, facts, locks, engine.paths)
         tree = render(spec, literals)
-        return spec, tree, normalise(desired_resources(spec, tree), engine.providers)
+        return spec, tree, normalise([*desired_resources(spec, tree), *engine.declared(spec)], engine.providers)
 
     def wished(settings: Settings, facts: HostFacts, locks: Lockfile = locks) -> Sequence[Resource]:
         return build(settings, facts, locks)[2]

@@ -12,6 +12,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from autogit.model.views import View
+
 
 class SourceKind(StrEnum):
     """What kind of place repositories come from."""
@@ -101,13 +103,15 @@ class SourceRepository:
 class Discovery:
     """What a source holds. `etags` are given back at the next discovery, so that what has not changed costs little.
 
-    `complete` is False where the source answered only in part: then nothing may be called gone.
+    `complete` is False where the source answered only in part: then nothing may be called gone. `notes` are sentences
+    about what was left out, and why.
     """
 
     repositories: tuple[SourceRepository, ...]
     etags: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     requests: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +155,76 @@ class FetchResult:
     def changed(self) -> bool:
         """Whether anything is not as it was."""
         return bool(self.created or self.updated or self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorRecord:
+    """What is known of one repository of a rule. `folder` is its bare copy below the mirrors' folder.
+
+    `proof` is the last time that source and copy were found equal, `seen` the digest of the source's refs then.
+    `error` is the last attempt's, empty where it went well; `differences` are what it found. `gone_since` and `moved`
+    tell that the source is not where it was, and where it is now.
+    """
+
+    identity: str
+    rule: str
+    path: str
+    url: str
+    folder: str
+    wiki_url: str = ""
+    default_branch: str = ""
+    proof: Proof | None = None
+    checked_at: datetime | None = None
+    error_code: str = ""
+    error: str = ""
+    failures: int = 0
+    differences: tuple[str, ...] = ()
+    gone_since: datetime | None = None
+    moved: str = ""
+    not_before: datetime | None = None
+
+
+class MirrorView(View):
+    """One repository in `autogit mirror status`. Times are ISO 8601, UTC; `lag_seconds` is the last proof's age."""
+
+    rule: str
+    path: str
+    identity: str
+    state: MirrorState
+    proven_at: str = ""
+    lag_seconds: int | None = None
+    refs: int = 0
+    lfs_objects: int = 0
+    detail: str = ""
+    differences: tuple[str, ...] = ()
+    folder: str = ""
+
+
+class MirrorStatusView(View):
+    """What `autogit mirror status` and `sync` tell. `problems` are of whole rules: a source that could not be asked."""
+
+    schema_version: int = 1
+    counts: dict[str, int]
+    mirrors: tuple[MirrorView, ...]
+    problems: tuple[str, ...] = ()
+    requests: int = 0
+    changed: int = 0
+    seconds: float = 0.0
+
+
+class MirrorRuleView(View):
+    """One rule in `autogit mirror list`."""
+
+    name: str
+    source: str
+    into: tuple[str, ...]
+    repositories: int
+    interval_seconds: int
+    credential: str = ""
+
+
+class MirrorRulesView(View):
+    """What `autogit mirror list` tells."""
+
+    schema_version: int = 1
+    rules: tuple[MirrorRuleView, ...]

@@ -19,6 +19,7 @@ from autogit.core.succession import put_back
 from autogit.core.traefik_resolver import resolver_secrets
 from autogit.errors import UsageError
 from autogit.fastpath import file_digest, tree_digest
+from autogit.model.gitlab import GITLAB_FILE
 from autogit.model.host import HostFacts
 from autogit.model.lockfile import Lockfile
 from autogit.model.project import ProjectPaths
@@ -82,14 +83,16 @@ class Project:
     @property
     def engine(self) -> Engine:
         """The project as the engine takes it."""
+        from autogit.operations.gitlab_wiring import with_gitlab  # noqa: PLC0415 - it is made of opened projects
+
         here = self.engine_here
-        if self.dns is None:
-            return here
-        return replace(here, providers=(*here.providers, self.dns), gather_facts=self.gather_facts)
+        if self.dns is not None:
+            here = replace(here, providers=(*here.providers, self.dns), gather_facts=self.gather_facts)
+        return with_gitlab(self, here)
 
     @property
     def engine_here(self) -> Engine:
-        """The project without what is kept elsewhere, in DNS: that it cannot be reached must not hinder the rest."""
+        """The project without what is kept in DNS and in GitLab: that it cannot be reached must not hinder the rest."""
         return Engine(
             paths=self.paths,
             settings=self.settings,
@@ -203,7 +206,7 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
     check_supported(settings)
-    inputs |= {path: file_digest(path) for path in settings.secret_files}
+    inputs |= {path: file_digest(path) for path in (*settings.secret_files, str(paths.root / GITLAB_FILE))}
     effective = {**settings.effective(), **({"DOCKER_HOST": viewpoint.engine} if viewpoint.engine else {})}
     context = provider_context(paths, effective, progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))

@@ -22,8 +22,10 @@ from autogit.fastpath import (
     tree_digest,
     tree_signature,
 )
+from autogit.model.gitlab import GITLAB_FILE
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
+from autogit.operations.gitlab_wiring import is_wired
 from autogit.operations.project import Project, input_trees
 from autogit.providers.compute.engine.wire import container_signatures, is_well
 from autogit.providers.host.atomic import write_atomic
@@ -60,7 +62,7 @@ def _seal(project: Project, prepared: Prepared, units: Mapping[str, Any]) -> dic
     facts = prepared.facts.certificates[prepared.spec.base_domain]
     return {
         "version": __version__,
-        "elsewhere": bool(project.settings.dns_providers),
+        "elsewhere": bool(project.settings.dns_providers) or is_wired(project),
         "python": find_program("python"),
         "root": str(project.paths.root),
         "sealed_at": time(),
@@ -114,6 +116,7 @@ def _programs(project: Project) -> Iterable[str]:
 def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
     paths, certificate = project.paths, prepared.spec.certificate
     yield from (paths.env_file, paths.lockfile, paths.secrets_store, project.secrets.store.identity_path())
+    yield paths.root / GITLAB_FILE
     yield from (Path(certificate.fullchain), Path(certificate.key), project.certificates.root_path(certificate.name))
     yield from (Path(prepared.spec.resolver.storage),) if prepared.spec.resolver else ()
     yield from (project.hooks.record_file,) if certificate.hooks else ()

@@ -99,6 +99,18 @@ class VolumeKeeper(ABC):
         """Remove one volume that is ours, with its data; return what became of it in a few words."""
 
 
+class Shell(ABC):
+    """The power to run a program beside a service, for runtimes that have it."""
+
+    @abstractmethod
+    async def execute(self, service: str, argv: Sequence[str], stdin: bytes = b"") -> bytes:
+        """Run a program where a service runs and return its standard output; `stdin` never stands in its arguments.
+
+        Raises UnavailableError where the service does not run, and RejectedError where the program fails, with the last
+        lines of its standard error as context.
+        """
+
+
 class ImageKeeper(ABC):
     """The power to hold images, for runtimes that have them."""
 

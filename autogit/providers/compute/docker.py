@@ -16,7 +16,7 @@ from autogit.model.host import EngineFacts, ImageFacts
 from autogit.model.plan import Action, Change, Outcome
 from autogit.model.resource import Address, Resource, Value
 from autogit.providers.base import HealthStatus, ProviderContext, Scope
-from autogit.providers.compute.base import ImageKeeper, Restore, Runtime, VolumeKeeper, keep_files
+from autogit.providers.compute.base import ImageKeeper, Restore, Runtime, Shell, VolumeKeeper, keep_files
 from autogit.providers.compute.engine import archive, checks, images, registry, stream
 from autogit.providers.compute.engine.body import (
     MANAGED,
@@ -27,6 +27,7 @@ from autogit.providers.compute.engine.body import (
 )
 from autogit.providers.compute.engine.change import ContainerChange, Done, containers_of, remove, stop, tail
 from autogit.providers.compute.engine.client import Engine
+from autogit.providers.compute.engine.execute import run_inside
 from autogit.providers.compute.engine.facts import engine_facts
 from autogit.providers.compute.engine.networks import change_network, drop_network
 from autogit.providers.compute.engine.observe import (
@@ -43,7 +44,7 @@ from autogit.providers.compute.engine.ready import await_ready, is_well_after_al
 _DEFAULT_PROJECT = "autogit"
 
 
-class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
+class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper, Shell):
     """Holds `network/…`, `volume/…`, `image/<service>` and `container/<service>` of one project on one engine."""
 
     provider_name: ClassVar[str] = "docker"
@@ -271,6 +272,13 @@ class DockerRuntime(Runtime, VolumeKeeper, ImageKeeper):
         why = await await_ready(self.client, container.id, checks.READY_SECONDS, report)
         if why:
             raise checks.not_ready(service, why, await tail(self.client, container.id, checks.LOG_LINES))
+
+    async def execute(self, service: str, argv: Sequence[str], stdin: bytes = b"") -> bytes:
+        """Run a program in a service's container."""
+        group = by_service(await containers_of(self.client, self.project, service), self.project).get(service)
+        if not group:
+            raise UnavailableError(f"docker: {service} has no container here", hint="autogit up")
+        return await run_inside(self.client, group[0].id, argv, stdin)
 
     async def stop_all(self) -> Sequence[str]:
         """Stop and remove the containers and networks of this project; volumes and images stay.

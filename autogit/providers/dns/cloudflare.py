@@ -26,7 +26,7 @@ from autogit.errors import (
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
 from autogit.providers.dns.base import DNSConfig, DNSProvider
 from autogit.providers.dns.presentation import alike, normal_value, shown_name, zone_value
-from autogit.providers.dns.retry_after import wait_seconds
+from autogit.providers.retry_after import wait_seconds
 
 _Record = dict[str, Any]
 """One record as Cloudflare has it."""

@@ -27,7 +27,7 @@ from autogit.errors import (
 from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone
 from autogit.providers.dns.base import DNSConfig, DNSProvider
 from autogit.providers.dns.presentation import TEXTS, alike, normal_value, shown_name, text_of, zone_value
-from autogit.providers.dns.retry_after import wait_seconds
+from autogit.providers.retry_after import wait_seconds
 
 _SCOPE = "https://www.googleapis.com/auth/ndev.clouddns.readwrite"
 _MOST_PAGES = 1000

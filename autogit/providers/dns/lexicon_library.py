@@ -30,7 +30,7 @@ from autogit.errors import (
     UnsupportedError,
 )
 from autogit.providers.base import Clock
-from autogit.providers.dns.retry_after import wait_seconds
+from autogit.providers.retry_after import wait_seconds
 
 _LONGEST_QUOTE = 200
 _OPTION = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(.*?)\s*", re.DOTALL)

@@ -26,7 +26,7 @@ from autogit.model.dns import Capabilities, RecordKey, RecordSet, Zone, normal_n
 from autogit.providers.base import ProviderContext
 from autogit.providers.dns.base import DNSConfig, DNSProvider
 from autogit.providers.dns.presentation import TEXTS, alike, normal_value, zone_value
-from autogit.providers.dns.retry_after import wait_seconds
+from autogit.providers.retry_after import wait_seconds
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[Any]]

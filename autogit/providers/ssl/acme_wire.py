@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from autogit import __version__
 from autogit.errors import ProviderError
 from autogit.model.acme import AcmeServer
-from autogit.providers.dns.retry_after import wait_seconds
+from autogit.providers.retry_after import wait_seconds
 from autogit.providers.ssl.acme_errors import Problem, refusal, unavailable
 from autogit.providers.ssl.acme_keys import AccountKey, JsonObject
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from autogit.providers.dns.retry_after import LONGEST_SECONDS, wait_seconds
+from autogit.providers.retry_after import LONGEST_SECONDS, wait_seconds
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 

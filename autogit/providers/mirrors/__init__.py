@@ -1,0 +1,1 @@
+"""Where mirrored repositories come from: one forge a file."""

@@ -1,0 +1,65 @@
+"""Refs asked for without a git process: the same as git says, and each refusal a sentence of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from autogit.errors import GoneError, ProviderAuthError, RateLimitedError, RejectedError, UnavailableError
+from autogit.providers.git.advertisement import RefsByHttp, parse
+
+LOGIN = ("mirror", "canary-4f1c9a")
+
+
+def test_it_is_what_git_says(bench, source, served):
+    url = f"{served.url}/source.git"
+    found = RefsByHttp().ask(url, LOGIN)
+    assert found == bench.advertise(url, served.credential)
+    assert {"refs/pull/7/head", "refs/notes/commits", "refs/tags/v1"} < set(found.refs)
+
+
+def test_an_empty_repository_and_a_detached_head_are_shown_as_git_shows_them(bench, served):
+    bench.upstream("empty.git")
+    assert RefsByHttp().ask(f"{served.url}/empty.git", LOGIN).refs == {}
+    loose = bench.upstream("loose.git")
+    loose.ref("refs/heads/main", loose.commit("one"))
+    loose.git("update-ref", "--no-deref", "HEAD", loose.commit("two"))
+    url = f"{served.url}/loose.git"
+    assert RefsByHttp().ask(url, LOGIN) == bench.advertise(url, served.credential)
+
+
+def test_a_redirect_to_another_host_gets_no_token(source, served):
+    elsewhere = served.url.replace("127.0.0.1", "localhost")
+    served.fault = lambda _path: ("redirect", elsewhere) if len(served.requests) == 1 else None
+    with pytest.raises(ProviderAuthError):
+        RefsByHttp().ask(f"{served.url}/source.git", LOGIN)
+    assert ["Authorization" in headers for headers in served.headers_seen] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (404, GoneError),
+        (401, ProviderAuthError),
+        (403, ProviderAuthError),
+        (429, RateLimitedError),
+        (503, UnavailableError),
+        ("cut", UnavailableError),
+        (("redirect", "ftp://127.0.0.1"), RejectedError),
+    ],
+)
+def test_each_refusal_has_its_error_and_no_token(source, served, fault, error):
+    served.fault = lambda _path: fault
+    with pytest.raises(error) as raised:
+        RefsByHttp().ask(f"{served.url}/source.git", LOGIN)
+    assert "canary" not in str(raised.value)
+
+
+def test_nobody_there_is_told_with_the_place():
+    with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
+        RefsByHttp().ask("http://127.0.0.1:1/x.git")
+
+
+@pytest.mark.parametrize("body", [b"", b"003f00", b"zzzz", b"0008", b"<html>"])
+def test_an_answer_that_is_none_is_refused(body):
+    with pytest.raises((RejectedError, UnavailableError)):
+        parse("https://example.org/x.git", body)
