@@ -1,7 +1,9 @@
-"""`autogit secrets list|reveal`: what the platform generated and keeps."""
+"""`autogit secrets list|reveal|set`: what the platform generated and keeps, and what a user gave it."""
 
 from __future__ import annotations
 
+import getpass
+import sys
 from typing import Annotated
 
 import typer
@@ -25,3 +27,13 @@ def register(app: typer.Typer) -> None:
         """Write one secret to stdout."""
         value = context.open_project().secrets.reveal(name)
         context.output.data({"name": name, "value": value}, [value])
+
+    @command(group, "set")
+    def set_value(context: Context, name: Annotated[str, typer.Argument(help="Secret.")]) -> None:
+        """Keep a value that is read from standard input, for what names this secret (a mirror's credential)."""
+        from autogit.operations.secrets import set_secret
+
+        project = context.open_project()
+        value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read()
+        context.perform(set_secret(project, name, value))
+        context.output.data({"name": name}, [f"{name} is kept"])

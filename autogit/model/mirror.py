@@ -26,13 +26,6 @@ class SourceKind(StrEnum):
     PATH = "path"
 
 
-class Target(StrEnum):
-    """Where copies are kept: in bare repositories of this project, or in its GitLab."""
-
-    LOCAL = "local"
-    GITLAB = "gitlab"
-
-
 class MirrorState(StrEnum):
     """How a repository's copy stands.
 
@@ -70,8 +63,6 @@ class MirrorRule(BaseModel):
     private: bool = True
     wiki: bool = True
     lfs: bool = True
-    into: tuple[Target, ...] = (Target.LOCAL,)
-    group: str = ""
     interval_seconds: Annotated[int, Field(ge=60)] = 3600
     stale_after_seconds: Annotated[int, Field(ge=120)] = 86400
     keep_backups_days: Annotated[int, Field(ge=1)] = 90
@@ -201,12 +192,16 @@ class MirrorView(View):
 
 
 class MirrorStatusView(View):
-    """What `autogit mirror status` and `sync` tell. `problems` are of whole rules: a source that could not be asked."""
+    """What `autogit mirror status` and `sync` tell.
+
+    `problems` are of whole rules: a source that could not be asked, or not to the end. `notes` are worth knowing.
+    """
 
     schema_version: int = 1
     counts: dict[str, int]
     mirrors: tuple[MirrorView, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     requests: int = 0
     changed: int = 0
     seconds: float = 0.0
@@ -217,7 +212,6 @@ class MirrorRuleView(View):
 
     name: str
     source: str
-    into: tuple[str, ...]
     repositories: int
     interval_seconds: int
     credential: str = ""
@@ -228,3 +222,12 @@ class MirrorRulesView(View):
 
     schema_version: int = 1
     rules: tuple[MirrorRuleView, ...]
+
+
+class MirrorRestoreView(View):
+    """What `autogit mirror restore` brought back: a ref of the copy in `folder`, and the object that it names."""
+
+    schema_version: int = 1
+    ref: str
+    object_id: str
+    folder: str

@@ -113,6 +113,16 @@ class ProjectPaths:
         return self.state / "audit.jsonl"
 
     @property
+    def mirror_rules(self) -> Path:
+        """What is mirrored, as the user declares it."""
+        return self.root / "mirrors.yml"
+
+    @property
+    def mirrors(self) -> Path:
+        """Bare copies of repositories, one folder a rule, and what is known of them (mode 0700)."""
+        return self.state / "mirrors"
+
+    @property
     def quarantine(self) -> Path:
         """Texts that the prompt-injection filter held back (mode 0700)."""
         return self.state / "quarantine"

@@ -24,6 +24,18 @@ def write_refs(folder: Path, refs: Mapping[str, str]) -> None:
     replace_file(folder / "packed-refs", body)
 
 
+def read_refs(folder: Path) -> dict[str, str]:
+    """Return all refs of a copy, without git. Nothing where they were not written by AutoGit alone."""
+    if has_loose_refs(folder):
+        return {}
+    try:
+        lines = (folder / "packed-refs").read_bytes().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition(b" ") for line in lines if line[:1] not in {b"#", b"^"})
+    return {os.fsdecode(name): object_id.decode() for object_id, _, name in pairs}
+
+
 def replace_file(path: Path, body: bytes) -> None:
     """Write a file of a copy by git's own lock name, durably. Raises StorageFullError."""
     draft = path.with_name(f"{path.name}.lock")

@@ -45,8 +45,15 @@ class MirrorRecords:
     def save(self, records: Iterable[MirrorRecord]) -> None:
         """Write some records over what they were. Raises MirrorRecordsError and StorageFullError."""
         rows = [(record.identity, record.rule, _body(record)) for record in records]
+        if not rows:
+            return
         with self._open() as database:
             database.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", rows)
+
+    def drop(self, record: MirrorRecord) -> None:
+        """Take one record away; its copy stays, where there is one."""
+        with self._open() as database:
+            database.execute("DELETE FROM records WHERE rule = ? AND identity = ?", (record.rule, record.identity))
 
     def forget(self, rule: str) -> None:
         """Take a rule's records away; the copies stay."""
@@ -63,6 +70,8 @@ class MirrorRecords:
 
     def save_etags(self, rule: str, etags: Mapping[str, str]) -> None:
         """Keep what a source gave for asking again, instead of what was kept."""
+        if etags == self.etags(rule):
+            return
         with self._open() as database:
             database.execute("DELETE FROM etags WHERE rule = ?", (rule,))
             database.executemany("INSERT INTO etags VALUES (?, ?, ?)", [(rule, *pair) for pair in etags.items()])
