@@ -163,11 +163,11 @@ def _run(bench, rounds, operations, seed):
 
 
 def test_kills_at_random_moments_lose_nothing(bench):
-    assert len(_run(bench, rounds=25, operations=3, seed=8).had) > 15
+    assert len(_run(bench, rounds=25, operations=3, seed=8).had) > 4
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_thousand_operations_with_kills_lose_nothing(bench, seed):
-    assert len(_run(bench, rounds=250, operations=4, seed=seed).had) > 100
+    assert len(_run(bench, rounds=250, operations=4, seed=seed).had) > 40
