@@ -165,7 +165,12 @@ class LinearModel:
         self._known: dict[str, int] = {}
 
     def find(self, views: Sequence[View], score: float) -> Finding | None:
-        """Return what the window that looks most like an attack adds to a score: less than a verdict by itself."""
+        """Return what the window that looks most like an attack adds to a score: less than a verdict by itself.
+
+        A text that is blocked anyway is not looked at.
+        """
+        if score >= Thresholds().block:
+            return None
         peak = self.peak(views)
         if peak is None or (weight := self.weight(peak.logit, score)) < _WORTH:
             return None

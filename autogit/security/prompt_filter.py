@@ -51,7 +51,7 @@ class PromptInjectionFilter:
         `source` says where the text comes from (`issue`, `commit`, `log`, ...) and chooses the thresholds.
         """
         thresholds = self._policy.for_source(source)
-        findings, score = self._judge(text)
+        findings, score = self._judge(text, self._classifier)
         verdict = thresholds.verdict(score)
         cleaned = self._clean(text, findings, thresholds) if verdict is not Verdict.PASS else None
         by_weight = sorted(findings, key=lambda one: -one.weight)
@@ -64,7 +64,7 @@ class PromptInjectionFilter:
             verdict=verdict,
         )
 
-    def _judge(self, text: str) -> tuple[list[Finding], float]:
+    def _judge(self, text: str, classifier: Classifier | None) -> tuple[list[Finding], float]:
         """Return what is found in a text, in order, and its score."""
         views = build_views(text)
         findings = [*find_hidden(text, views)]
@@ -72,7 +72,7 @@ class PromptInjectionFilter:
             findings += self._rules.find(view)
             findings += find_structure(view)
         score = risk_score(text, findings)
-        if self._classifier is not None and (added := self._classifier.find(views, score)):
+        if classifier is not None and (added := classifier.find(views, score)):
             findings.append(added)
             score = round(min(1.0, score + added.weight), 4)
         findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
@@ -82,7 +82,7 @@ class PromptInjectionFilter:
         """Return a text without what is found, nor what is found in the rest of it once that is gone."""
         cleaned = clean(text, findings)
         for number in range(1, _MOST_ROUNDS + 1):
-            more, score = self._judge(cleaned.text)
+            more, score = self._judge(cleaned.text, None)  # what the classifier says is never cut
             if thresholds.verdict(score) is Verdict.PASS:
                 break
             again = clean(cleaned.text, more) if number < _MOST_ROUNDS else clean_stretch(cleaned.text, more)

@@ -40,7 +40,9 @@ def test_input_ends_where_it_ends(run):
 
 
 def test_input_is_in_no_list_of_processes(run):
-    shown = run("/bin/sh", "-c", "cat >/dev/null; cat /proc/[0-9]*/cmdline", stdin=b"canary-in-the-input")
+    # Some process may end between its name and its file.
+    words = "cat >/dev/null; cat /proc/[0-9]*/cmdline 2>/dev/null || :"
+    shown = run("/bin/sh", "-c", words, stdin=b"canary-in-the-input")
     assert b"head" in shown or b"cat" in shown
     assert b"canary" not in shown
 
