@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from autogit.model.security import FilterResult, Finding, SecurityPolicy, Thresholds, Verdict
+from autogit.model.security import FilterResult, Finding, SecurityPolicy, Verdict
 from autogit.security.classifier import Classifier
 from autogit.security.cleaning import Cleaned, clean, clean_stretch
 from autogit.security.hidden import find_hidden
@@ -53,7 +53,7 @@ class PromptInjectionFilter:
         thresholds = self._policy.for_source(source)
         findings, score = self._judge(text, self._classifier)
         verdict = thresholds.verdict(score)
-        cleaned = self._clean(text, findings, thresholds) if verdict is not Verdict.PASS else None
+        cleaned = self._clean(text, findings) if verdict is not Verdict.PASS else None
         by_weight = sorted(findings, key=lambda one: -one.weight)
         return FilterResult(
             clean_text=cleaned.text if cleaned else text,
@@ -78,13 +78,11 @@ class PromptInjectionFilter:
         findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
         return findings, score
 
-    def _clean(self, text: str, findings: Sequence[Finding], thresholds: Thresholds) -> Cleaned:
+    def _clean(self, text: str, findings: Sequence[Finding]) -> Cleaned:
         """Return a text without what is found, nor what is found in the rest of it once that is gone."""
         cleaned = clean(text, findings)
         for number in range(1, _MOST_ROUNDS + 1):
-            more, score = self._judge(cleaned.text, None)  # what the classifier says is never cut
-            if thresholds.verdict(score) is Verdict.PASS:
-                break
+            more, _ = self._judge(cleaned.text, None)  # what the classifier says is never cut
             again = clean(cleaned.text, more) if number < _MOST_ROUNDS else clean_stretch(cleaned.text, more)
             if not again.fragments:
                 break
