@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import quote
 
-from autogit.errors import MissingError, ProviderAuthError, ProviderError, UsageError
+from autogit.errors import ProviderAuthError, ProviderError, UsageError
 from autogit.model.mirror import MirrorRule, SourceRepository
 from autogit.providers.mirrors.forge import (
     ForgeSource,
@@ -27,7 +27,6 @@ _LIMIT = 50
 """The most that a server gives as it is installed (MAX_RESPONSE_ITEMS)."""
 _KILOBYTE = 1024
 _SCOPES = re.compile(r"required scope\(s\)[^\[]*\[([^\]]*)\]")
-_KIND = "kind"
 
 
 class GiteaSource(ForgeSource):
@@ -58,16 +57,7 @@ class GiteaSource(ForgeSource):
 
     def walk(self, walk: Walk, rule: MirrorRule) -> list[SourceRepository]:
         """Take the owner for a user, and for an organisation where there is no such user."""
-        kinds = ["users", "orgs"]
-        if walk.known.get(_KIND) == "orgs":
-            kinds.reverse()
-        try:
-            return self._listed(walk, rule, kinds[0])
-        except MissingError as exc:
-            try:
-                return self._listed(walk, rule, kinds[1])
-            except MissingError:
-                raise exc from None
+        return walk.either(("users", "orgs"), lambda kind: self._listed(walk, rule, kind))
 
     def place(self, _rule: MirrorRule, number: str) -> str:
         """Ask by number, which renames and transfers do not change."""
@@ -107,9 +97,7 @@ class GiteaSource(ForgeSource):
             is_last = entries >= int(total[:12]) if total.isdecimal() else not reply.next_link
             return "" if is_last else query(place, page=int(parameters_of(path)["page"]) + 1, limit=_LIMIT)
 
-        found = walk.pages(query(place, page=1, limit=_LIMIT), f"the repositories of {rule.owner}", parse, following)
-        walk.kept[_KIND] = kind
-        return found
+        return walk.pages(query(place, page=1, limit=_LIMIT), f"the repositories of {rule.owner}", parse, following)
 
 
 def _explain(reply: Reply, doing: str) -> ProviderError | None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import quote
 
-from autogit.errors import MissingError, ProviderAuthError, ProviderError
+from autogit.errors import ProviderAuthError, ProviderError
 from autogit.model.mirror import MirrorRule, SourceRepository
 from autogit.providers.mirrors.forge import ForgeSource, below, number_of, query, text_of
 from autogit.providers.mirrors.names import branch_name, plain, texts
@@ -20,7 +20,6 @@ _PARAMETERS: Mapping[str, Mapping[str, str]] = {
     "groups": {"include_subgroups": "true", "with_shared": "false"},
     "users": {},
 }
-_KIND = "kind"
 """Where it is kept what the owner is: asking for a group that is a user costs a request each time."""
 _ENDED = {"Token is expired": "has expired", "Token was revoked": "was revoked"}
 
@@ -50,16 +49,7 @@ class GitlabSource(ForgeSource):
 
     def walk(self, walk: Walk, rule: MirrorRule) -> list[SourceRepository]:
         """Take the owner for a group, and for a user where there is no such group."""
-        kinds = ["groups", "users"]
-        if walk.known.get(_KIND) == "users":
-            kinds.reverse()
-        try:
-            return self._listed(walk, rule, kinds[0])
-        except MissingError as exc:
-            try:
-                return self._listed(walk, rule, kinds[1])
-            except MissingError:
-                raise exc from None
+        return walk.either(("groups", "users"), lambda kind: self._listed(walk, rule, kind))
 
     def place(self, _rule: MirrorRule, number: str) -> str:
         """Ask by number, which renames and transfers do not change."""
@@ -99,9 +89,7 @@ class GitlabSource(ForgeSource):
         def following(reply: Reply, _path: str, _entries: int) -> str:
             return reply.next_link
 
-        found = walk.pages(path, f"the projects of {rule.owner}", parse, following)
-        walk.kept[_KIND] = kind
-        return found
+        return walk.pages(path, f"the projects of {rule.owner}", parse, following)
 
 
 def _explain(reply: Reply, doing: str) -> ProviderError | None:

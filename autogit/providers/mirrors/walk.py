@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autogit.errors import UnavailableError
+from autogit.errors import MissingError, UnavailableError
 from autogit.model.mirror import Discovery, MirrorRule, SourceRepository
 from autogit.providers.mirrors.base import select
 from autogit.providers.mirrors.wire import Reply, Wire
@@ -15,6 +15,7 @@ from autogit.providers.mirrors.wire import Reply, Wire
 MOST_PAGES = 1000
 """A hundred thousand repositories: a list that is longer has no end."""
 
+_KIND = "kind"
 Entry = Mapping[str, Any]
 Parse = Callable[[Entry], SourceRepository | None]
 """Makes a repository of an entry; None for one that is not the owner's. Raises KeyError, TypeError, ValueError."""
@@ -63,6 +64,22 @@ class Walk:
         fields = {key: str(body[key]) for key in keys if isinstance(body.get(key), str | int)}
         self._keep(path, reply, {"fields": fields})
         return fields
+
+    def either(self, kinds: tuple[str, str], listed: Callable[[str], list[SourceRepository]]) -> list[SourceRepository]:
+        """Return what an owner of one kind has, or of the other kind where the forge has none of the first.
+
+        The kind that was found is asked for first the next time. Raises MissingError where it is neither.
+        """
+        first, second = kinds if self.known.get(_KIND) != kinds[1] else kinds[::-1]
+        try:
+            found, kind = listed(first), first
+        except MissingError as exc:
+            try:
+                found, kind = listed(second), second
+            except MissingError:
+                raise exc from None
+        self.kept[_KIND] = kind
+        return found
 
     def pages(self, path: str, doing: str, parse: Parse, following: Next) -> list[SourceRepository]:
         """Return the repositories of all pages. Raises what the first page raises; a later page's pause ends the walk.
