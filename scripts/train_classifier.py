@@ -324,11 +324,12 @@ def _windows(rows: Sequence[Row], views: Sequence[Sequence[View]]) -> Windows:
 
 
 def _windows_of(view: View, builder: _Builder) -> Iterator[tuple[int, int]]:
-    words = words_of(view.text[: _MOST_WINDOWS * classifier.WINDOW * 7])
-    texts = [word.text for word in words]
-    for first, end in spans_of(len(words)):
-        builder.add(texts, first, end)
-        yield words[first].start, words[end - 1].end
+    text = view.text[: _MOST_WINDOWS * classifier.WINDOW * 7]
+    found, texts = list(classifier.TOKEN.finditer(text)), words_of(text)
+    grams = word_grams(texts)
+    for first, end in spans_of(len(texts)):
+        builder.add(texts[first:end], grams[first:end])
+        yield found[first].start(), found[end - 1].end()
 
 
 def _payloads(rows: Sequence[Row]) -> Mapping[str, list[str]]:
@@ -360,15 +361,13 @@ class _Builder:
     def __len__(self) -> int:
         return len(self._columns)
 
-    def add(self, words: Sequence[str], first: int, end: int) -> None:
+    def add(self, words: Sequence[str], grams: Sequence[tuple[int, int, int]]) -> None:
         mask = (1 << _BITS) - 1
-        counts: Counter[int] = Counter()
-        for at in range(first, end):
-            counts.update(one & mask for one in word_grams(words, at))
+        counts = Counter(one & mask for hashes in grams for one in hashes)
         pieces: Counter[int] = Counter()
-        for at in range(first, end):
-            pieces.update(self._pieces_of(words[at]))
-        root = sqrt(end - first)
+        for word in words:
+            pieces.update(self._pieces_of(word))
+        root = sqrt(len(words))
         self._columns.extend(counts.keys())
         self._values.extend(count / root for count in counts.values())
         self._columns.extend(one + mask + 1 for one in pieces)

@@ -12,11 +12,11 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from itertools import accumulate
-from math import log, sqrt
+from math import inf, log, sqrt
 from pathlib import Path
 from typing import Protocol
 from zlib import crc32
@@ -34,15 +34,16 @@ MOST = 0.3
 WINDOW = 64
 STRIDE = 16
 """A window is so many words (about 400 characters), and begins so many words after the one before it."""
-MOST_WINDOWS = 48
+MOST_WINDOWS = 32
 """So many windows of a long view are looked at: those that have most of the words in `_SIGNS`."""
-_MOST_CHARACTERS = 32_000
+_MOST_CHARACTERS = 16_000
 """So much of all views together is looked at, the text itself first."""
 _CHUNK = WINDOW * 7
 LENGTH = 0.2
 """Of many windows one always looks bad: so much times the logarithm of their number is taken off."""
 _PIECES = (3, 4, 5)
 PIECE_SHARE = 0.3
+_NUMBER = "0"
 _KNOWN_WORDS = 1 << 14
 _MAGIC = "autogit-prompt-classifier"
 _WORTH = 0.01
@@ -53,8 +54,8 @@ _MARGIN = 0.001
 _WEIGHT_BYTES = 4
 """Of both tables together."""
 
-# One token: a letter of a script that is written without blanks, the word of any other, or a number.
-_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]{1,24}|\d{1,24}")
+TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\d_\u3040-\u30ff\u3400-\u9fff]{1,24}|\d{1,24}")
+"""A letter of a script that is written without blanks, the word of any other, or a number."""
 _SIGNS = ("you", "ignor", "instruct", "prompt", "previous", "assistant", "pretend", "respon", "answer", "system")
 
 
@@ -91,15 +92,6 @@ class Header(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """A token and where it stands in the text of its view."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class Peak:
     """The window that looks most like an attack, and how much so (log odds)."""
 
@@ -109,20 +101,24 @@ class Peak:
     end: int
 
 
-def words_of(text: str) -> list[Word]:
+def words_of(text: str) -> list[str]:
     """Cut a folded text into its tokens; every number is the same one."""
-    return [
-        Word(found[0] if not found[0][0].isdigit() else "0", found.start(), found.end())
-        for found in _TOKEN.finditer(text)
-    ]
+    return [word if not word[0].isdigit() else _NUMBER for word in TOKEN.findall(text)]
 
 
-def word_grams(words: Sequence[str], at: int) -> tuple[int, int, int]:
-    """Return the hashes of the word at a place, of it and the one before, and of it and the two before."""
-    one = words[at]
-    two = f"{words[at - 1]} {one}" if at else one
-    three = f"{words[at - 2]} {two}" if at > 1 else two
-    return _hash(one), _hash(two), _hash(three)
+def word_grams(words: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return for each word the CRC-32 of it, of it and the one before, and of it and the two before, blanks between."""
+    found: list[tuple[int, int, int]] = []
+    for word in words:
+        data = word.encode("utf-8", "replace")
+        one = crc32(data)
+        if found:
+            before, two, _ = found[-1]
+            spaced = b" " + data
+            found.append((one, crc32(spaced, before), crc32(spaced, two)))
+        else:
+            found.append((one, one, one))
+    return found
 
 
 def piece_grams(word: str) -> list[int]:
@@ -136,10 +132,6 @@ def spans_of(count: int) -> list[tuple[int, int]]:
     if count <= WINDOW:
         return [(0, count)] if count else []
     return [(at, min(at + WINDOW, count)) for at in range(0, count - WINDOW + STRIDE, STRIDE)]
-
-
-def _hash(words: str) -> int:
-    return crc32(words.encode("utf-8", "replace"))
 
 
 def chunks_of(text: str) -> list[tuple[int, str]]:
@@ -180,16 +172,24 @@ class LinearModel:
 
     def peak(self, views: Sequence[View]) -> Peak | None:
         """Return the window of all views that looks most like an attack."""
-        found: list[Peak] = []
-        left = _MOST_CHARACTERS
+        best: tuple[float, View, int, str, int, int] | None = None
+        count, left = 0, _MOST_CHARACTERS
         for view in views:
             for place, text in chunks_of(view.text):
-                found += self._peaks(view, place, text)
-                left -= len(text)
+                windows = self._windows(words_of(text))
+                count, left = count + len(windows), left - len(text)
+                logit, first, end = max(windows, default=(-inf, 0, 0))
+                if best is None or logit > best[0]:
+                    best = logit, view, place, text, first, end
+                if left <= 0:
+                    break
             if left <= 0:
                 break
-        best = max(found, key=lambda one: one.logit, default=None)
-        return replace(best, logit=best.logit - LENGTH * log(len(found))) if best else None
+        if best is None or not count:
+            return None
+        logit, view, place, text, first, end = best
+        words = list(TOKEN.finditer(text))
+        return Peak(logit - LENGTH * log(count), view, place + words[first].start(), place + words[end - 1].end())
 
     def weight(self, logit: float, score: float) -> float:
         """Return what log odds add to a score: nothing that would make a verdict stricter, unless rules saw much, too.
@@ -205,30 +205,26 @@ class LinearModel:
             limit = usual.quarantine
         return round(min(added, max(limit - score - _MARGIN, 0.0)), 4)
 
-    def _peaks(self, view: View, place: int, text: str) -> Iterator[Peak]:
-        words = words_of(text)
-        for logit, first, end in self._windows(words):
-            yield Peak(logit, view, place + words[first].start, place + words[end - 1].end)
-
-    def _windows(self, words: Sequence[Word]) -> Iterator[tuple[float, int, int]]:
-        header = self.header
-        sums = [0.0, *accumulate(self._values([word.text for word in words]))]
-        for first, end in spans_of(len(words)):
-            yield header.bias + header.scale * (sums[end] - sums[first]) / sqrt(end - first), first, end
+    def _windows(self, words: Sequence[str]) -> list[tuple[float, int, int]]:
+        """Return the log odds of each window, the number of its first word, and of the one after its last."""
+        bias, scale = self.header.bias, self.header.scale
+        sums = [0.0, *accumulate(self._values(words))]
+        return [
+            (bias + scale * (sums[end] - sums[first]) / sqrt(end - first), first, end)
+            for first, end in spans_of(len(words))
+        ]
 
     def _values(self, words: Sequence[str]) -> Iterator[float]:
         """Yield what each word adds: the weights of its n-grams and of its pieces."""
-        weights, mask = self._words, self._mask
-        for at, word in enumerate(words):
-            one, two, three = word_grams(words, at)
-            yield weights[one & mask] + weights[two & mask] + weights[three & mask] + PIECE_SHARE * self._piece(word)
+        weights, mask, known = self._words, self._mask, self._known
+        for word, (one, two, three) in zip(words, word_grams(words), strict=True):
+            pieces = known[word] if word in known else self._piece(word)
+            yield weights[one & mask] + weights[two & mask] + weights[three & mask] + PIECE_SHARE * pieces
 
     def _piece(self, word: str) -> int:
-        value = self._known.get(word)
-        if value is None:
-            value = sum(self._pieces[one & self._mask] for one in piece_grams(word))
-            if len(self._known) < _KNOWN_WORDS:  # more than the words of most languages in use; then it is worked out
-                self._known[word] = value
+        value = sum(self._pieces[one & self._mask] for one in piece_grams(word))
+        if len(self._known) < _KNOWN_WORDS:  # more than the words of most languages in use; then it is worked out
+            self._known[word] = value
         return value
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import itemgetter
 
 from autogit.model.security import Finding, Stage
 from autogit.security.elements import find_hidden_elements
@@ -42,17 +44,35 @@ def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
 
     Hidden characters go exactly, letters of another script become the ones they look like, an encoded payload goes as
     a run, a hidden element as a whole; of an instruction the sentence goes, and behind a strong one those that carry
-    its demand.
+    its demand. Of what is mended character by character, the fragment is the stretch from the first to the last.
     """
     charges = _charges(findings)
+    in_place = [one for one in charges if one.stage is Stage.HIDDEN and one.rule in _IN_PLACE]
+    cuts = _merged(_cuts(text, charges))
+    begins = [start for start, _ in cuts]
+    taken = [*cuts]
+    for one in in_place:
+        around = bisect_right(begins, one.start) - 1
+        if around < 0 or one.end > cuts[around][1]:
+            taken.append((one.start, one.end))
+    fragments = tuple(text[start:end] for start, end in sorted(taken))
+    edits = [(start, end, "") for start, end in cuts]
+    edits += chain.from_iterable(_mends(text, one) for one in in_place)
+    return Cleaned(_edited(text, sorted(edits, key=_BEGIN)), fragments)
+
+
+def _edited(text: str, edits: Iterable[_Edit]) -> str:
+    """Return a text with its edits, in order, carried out; what is mended within a cut needs no mending."""
     kept: list[str] = []
-    fragments: list[str] = []
     at = 0
-    for start, end, instead in _merged(_edits(text, charges)):
-        kept += (text[at:start], instead)
-        fragments.append(text[start:end])
-        at = end
-    return Cleaned("".join([*kept, text[at:]]), tuple(fragments))
+    for start, end, instead in edits:
+        if start >= at:
+            kept.append(text[at:start])
+            if instead:
+                kept.append(instead)
+        at = max(at, end)
+    kept.append(text[at:])
+    return "".join(kept)
 
 
 def clean_stretch(text: str, findings: Sequence[Finding]) -> Cleaned:
@@ -68,16 +88,22 @@ def _charges(findings: Sequence[Finding]) -> list[Finding]:
     return [one for one in findings if one.weight >= _LEAST_WEIGHT and one.stage is not Stage.CLASSIFIER]
 
 
-def _edits(text: str, charges: Sequence[Finding]) -> Iterator[_Edit]:
-    spans = _around(text, [one for one in charges if one.stage is not Stage.HIDDEN and one.end > one.start])
-    yield from ((start, end, "") for start, end in spans)
+def _cuts(text: str, charges: Sequence[Finding]) -> Iterator[tuple[int, int]]:
+    """Yield what goes as a whole."""
+    yield from _around(text, [one for one in charges if one.stage is not Stage.HIDDEN and one.end > one.start])
     for one in charges:
-        if one.stage is Stage.HIDDEN and (found := _IN_PLACE.get(one.rule)):
-            pattern, instead = found
-            for match in pattern.finditer(text, one.start, one.end):
-                yield match.start(), match.end(), instead(match.group())
-        elif one.stage is Stage.HIDDEN and one.end > one.start:
-            yield one.start, one.end, ""
+        if one.stage is Stage.HIDDEN and one.rule not in _IN_PLACE and one.end > one.start:
+            yield one.start, one.end
+
+
+def _mends(text: str, charge: Finding) -> list[_Edit]:
+    """Return what is mended character by character where a charge stands."""
+    pattern, table = _IN_PLACE[charge.rule]
+    found = pattern.finditer(text, charge.start, charge.end)
+    if table is None:
+        return [(match.start(), match.end(), "") for match in found]
+    plain = table()
+    return [(match.start(), match.end(), match.group().translate(plain)) for match in found]
 
 
 def _around(text: str, charges: Sequence[Finding]) -> Iterator[tuple[int, int]]:
@@ -116,25 +142,22 @@ def _strong(charges: Sequence[Finding]) -> frozenset[int]:
     return frozenset(together | {one.start for one in charges if one.weight >= _STRONG_WEIGHT})
 
 
-def _merged(edits: Iterator[_Edit]) -> list[_Edit]:
-    """Return edits in order, none within another: cuts that touch are one, what is cut need not be mended."""
-    merged: list[_Edit] = []
-    for start, end, instead in sorted(edits, key=lambda one: (one[0], -one[1])):
-        if merged and (start < merged[-1][1] or (start == merged[-1][1] and not instead and not merged[-1][2])):
-            last = merged[-1]
-            merged[-1] = (last[0], max(last[1], end), last[2])
+def _merged(cuts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return cuts in order, those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(cuts):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
-            merged.append((start, end, instead))
+            merged.append((start, end))
     return merged
 
 
-def _plain(word: str) -> str:
-    return word.translate(lookalikes())
-
-
-_IN_PLACE: Mapping[str, tuple[re.Pattern[str], Callable[[str], str]]] = {
-    "hidden-characters": (STRAY, lambda _run: ""),
-    "hidden-tags": (TAGS, lambda _run: ""),
-    "hidden-bidi": (BIDI, lambda _run: ""),
-    "hidden-lookalikes": (MIXED, _plain),
+_BEGIN = itemgetter(0)
+_IN_PLACE: Mapping[str, tuple[re.Pattern[str], Callable[[], dict[int, int]] | None]] = {
+    "hidden-characters": (STRAY, None),
+    "hidden-tags": (TAGS, None),
+    "hidden-bidi": (BIDI, None),
+    "hidden-lookalikes": (MIXED, lookalikes),
 }
+"""What of a stretch is mended, and by which table; without one it goes."""

@@ -25,6 +25,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[@-Z\\^_])")
 _BLANKS = re.compile("  +")
 _MANY, _SHORT = 24, 512
+_MOSTLY = 0.8
 _STACKED = re2.compile(r"[\p{Mn}\p{Mc}]{16,}")
 _LIGATURES = re.compile("[\ufdfa\ufdfb]")
 FOREIGN = (
@@ -32,6 +33,7 @@ FOREIGN = (
     "\u1c80-\u1cbf\u1f00-\u1fff\u2c80-\u2cff\u2d30-\u2d7f\ua4d0-\ua4ff\ua640-\ua69f\uab70-\uabbf"
     "\U00010280-\U000104ff\U000118a0-\U000118ff"
 )
+_ODD_RUNS = re.compile("[^\x00-\x7f]+")
 _FOREIGN_RUN = re.compile(f"[{FOREIGN}]+")
 _TOUCHING = re.compile(f"[A-Za-z][{FOREIGN}]|[{FOREIGN}][A-Za-z]")
 _NATIVE_WINDOW = 40
@@ -73,13 +75,14 @@ def visible(text: str, odd: frozenset[str] | None = None) -> str:
         odd = odd_characters(text)
     always = _tables()[0]
     if len(odd) > _MANY:
-        text = text.translate(always)
+        few = len(text.encode("ascii", "ignore")) > _MOSTLY * len(text)
+        text = _ODD_RUNS.sub(lambda run: run.group().translate(always), text) if few else text.translate(always)
     else:
         # Each replacement is one search for one character, far cheaper than a look-up for each character there is.
         for one in odd:
             if (code := ord(one)) in always:
                 text = text.replace(one, chr(plain) if (plain := always[code]) else "")
-    return _latin_words(text) if any(map(_FOREIGN_RUN.match, odd)) else text
+    return _latin_words(text, odd) if any(map(_FOREIGN_RUN.match, odd)) else text
 
 
 @lru_cache(maxsize=4096)
@@ -121,17 +124,19 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
-def _latin_words(text: str) -> str:
+def _latin_words(text: str, odd: frozenset[str]) -> str:
     """Return a text whose foreign letters are ASCII where they stand in Latin words; foreign words stay."""
     foreign = len(text) - len(text.encode("ascii", "ignore"))
     if foreign * 2 > len(text) and not _TOUCHING.search(text):
         return text
     table, native = _tables()[1], _native()
+    if native.isdisjoint(odd):
+        return _FOREIGN_RUN.sub(lambda run: run.group().translate(table), text)
 
     def as_latin(run: re.Match[str]) -> str:
         start, end = run.span()
         inside = text[start - 1 : start] in _LETTERS or text[end : end + 1] in _LETTERS
-        if inside or not native.search(text, max(0, start - _NATIVE_WINDOW), end + _NATIVE_WINDOW):
+        if inside or native.isdisjoint(text[max(0, start - _NATIVE_WINDOW) : end + _NATIVE_WINDOW]):
             return run.group().translate(table)
         return run.group()
 
@@ -139,12 +144,12 @@ def _latin_words(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _native() -> re.Pattern[str]:
+def _native() -> frozenset[str]:
     """Return what tells that a stretch is written in another script: its letters that look like no Latin one."""
     table = _tables()[1]
     ranges = [tuple(map(ord, one.split("-"))) for one in re.findall(".-.", FOREIGN)]
-    letters = [chr(code) for first, last in ranges for code in range(first, last + 1) if code not in table]
-    return re.compile(f"[{''.join(one for one in letters if one.isalpha())}]")
+    letters = (chr(code) for first, last in ranges for code in range(first, last + 1) if code not in table)
+    return frozenset(filter(str.isalpha, letters))
 
 
 @lru_cache(maxsize=1)
@@ -175,8 +180,11 @@ def _tables() -> tuple[dict[int, int | None], dict[int, int]]:
 
 
 _BLANK_RUNS = re.compile(r"\r\n|(?:[ \t\x0b\x0c]|\r(?!\n)){2,}")
-_CUTS = re.compile(r".{60,180}?(?=(?<=\s)[!-~])|.{60,180}?(?=[0-9A-Za-z])|.{180}\s*+", re.DOTALL)
-"""Ends of segments: before a visible ASCII character, for nothing is composed with one or runs on into it."""
+_CHUNKS, _SEGMENTS = (
+    re.compile(rf".{{{least},{most}}}?(?=(?<=\s)[!-~])|.{{{least},{most}}}?(?=[0-9A-Za-z])|.{{{most}}}\s*+", re.DOTALL)
+    for least, most in ((4000, 4400), (60, 180))
+)
+"""They end before a visible ASCII character, for nothing is composed with one or runs on into it."""
 
 
 class FoldMap:
@@ -186,6 +194,7 @@ class FoldMap:
         self._text = text
         self._transform = transform
         self._sizes: dict[str, int] = {}
+        self._segments: dict[int, tuple[list[int], list[int]]] = {}
 
     def locate(self, start: int, end: int) -> tuple[int, int]:
         """Return where a part of the folded text comes from."""
@@ -209,13 +218,21 @@ class FoldMap:
 
     def _place(self, offset: int) -> tuple[int, int, str]:
         """Return a segment's begin, how many of its characters it takes to reach the offset, and the segment."""
-        begins, folded = self._segments
+        begins, folded = self._chunks
         number = max(0, bisect_right(folded, offset) - 1)
-        begin = begins[number]
-        segment = self._text[begin : begins[number + 1]] if number + 1 < len(begins) else self._text[begin:]
-        wanted = offset - folded[number]
+        begin, wanted = begins[number], offset - folded[number]
+        if number not in self._segments:
+            end = begins[number + 1] if number + 1 < len(begins) else len(self._text)
+            self._segments[number] = self._cut(self._text[begin:end], _SEGMENTS)
+        inner, folded = self._segments[number]
+        last = len(begins) - 1
+        end = begins[number + 1] if number < last else len(self._text)
+        number = max(0, bisect_right(folded, wanted) - 1)
+        segment = self._text[begin + inner[number] : begin + inner[number + 1] if number + 1 < len(inner) else end]
+        wanted -= folded[number]
         sizes = range(len(segment) + 1)
-        return begin, bisect_right(sizes, wanted, key=lambda size: self._size(segment[:size])), segment
+        size = bisect_right(sizes, wanted, key=lambda size: self._size(segment[:size]))
+        return begin + inner[number], size, segment
 
     def _size(self, piece: str) -> int:
         """Return how long a piece is when folded; a text that repeats has the same pieces again and again."""
@@ -225,12 +242,14 @@ class FoldMap:
         return size
 
     @cached_property
-    def _segments(self) -> tuple[list[int], list[int]]:
-        """Return where segments begin, in the text and folded: where one is cut, folding does not look across."""
+    def _chunks(self) -> tuple[list[int], list[int]]:
+        return self._cut(self._text, _CHUNKS)
+
+    def _cut(self, text: str, pattern: re.Pattern[str]) -> tuple[list[int], list[int]]:
+        """Return where parts of a text begin, in it and folded: where one is cut, folding does not look across."""
         begins, folded, at = [0], [0], 0
-        for match in _CUTS.finditer(self._text):
-            piece = self._text[at : match.end()]
-            folded.append(folded[-1] + self._size(piece))
+        for match in pattern.finditer(text):
+            folded.append(folded[-1] + self._size(text[at : match.end()]))
             at = match.end()
             begins.append(at)
         return begins, folded

@@ -24,8 +24,9 @@ from autogit.security.views import View
 MEMORY_BYTES = 32 << 20
 """How much RE2 may use for an automaton. Where that is not enough it goes on without one, slower; its Set does not,
 which `anchors.py` looks after."""
-_MOST_HITS = 400
-"""How often one rule is told of in one view. The last one tells of all the rest, so that nothing stays behind."""
+_MOST_HITS, _BYTES_FOR_ONE = 64, 1024
+"""How often one rule is told of in one view, and how many bytes allow for one more. The last one tells of all the rest,
+so that nothing stays behind: such a text is made of little else."""
 _LONG = 8192
 """From so many bytes on, the expressions of a rule are run as one: that automaton is slow at first, while it grows, and
 fast afterwards."""
@@ -136,8 +137,9 @@ class RuleSet:
 
 
 def _spans(expression: re2._Regexp, data: bytes) -> Iterator[tuple[int, int]]:
-    for count, match in enumerate(islice(expression.finditer(data), _MOST_HITS), 1):
-        yield match.start(), match.end() if count < _MOST_HITS else len(data)
+    most = _MOST_HITS + len(data) // _BYTES_FOR_ONE
+    for count, match in enumerate(islice(expression.finditer(data), most), 1):
+        yield match.start(), match.end() if count < most else len(data)
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

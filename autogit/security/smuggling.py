@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 
 from autogit.security.encodings import is_text, text_of
@@ -34,19 +35,22 @@ def tag_texts(text: str) -> Iterator[Part]:
 
 def line_spans(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:
     """Yield from the first match in a line to the last, for each line that has one; the last reaches to the end."""
-    begin = end = -1
-    stop, lines = -1, 0
-    for match in pattern.finditer(text):
-        if match.start() > stop and lines < _MOST_LINES:
-            if begin >= 0:
-                yield begin, end
-            begin = match.start()
-            stop = text.find("\n", match.end())
-            stop = len(text) if stop < 0 else stop
-            lines += 1
-        end = match.end()
-    if begin >= 0:
-        yield begin, end
+    to_last, to_end = _stretches(pattern.pattern)
+    at = 0
+    for number in range(_MOST_LINES):
+        match = (to_last if number < _MOST_LINES - 1 else to_end).search(text, at)
+        if match is None:
+            return
+        yield match.span()
+        at = text.find("\n", match.end())
+        if at < 0:
+            return
+
+
+@lru_cache(maxsize=16)
+def _stretches(pattern: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what matches from one match of a pattern to the last of its line, and to the last of the text."""
+    return re.compile(f"(?:{pattern})(?:.*(?:{pattern}))?"), re.compile(f"(?:{pattern})(?s:.*(?:{pattern}))?")
 
 
 def selector_texts(text: str) -> Iterator[Part]:

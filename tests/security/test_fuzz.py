@@ -134,7 +134,7 @@ def test_ten_minutes_of_mutated_texts(watcher, capsys):
     chance = random.Random(20261127)
     seeds = _seeds()
     ended = time.monotonic() + budget
-    slow, done, size, faults = [], 0, 0, []
+    slow, done, size, judged, faults = [], 0, 0, 0, []
     while time.monotonic() < ended:
         text, told = _drawn(chance, seeds)
         began = time.process_time()
@@ -146,11 +146,12 @@ def test_ten_minutes_of_mutated_texts(watcher, capsys):
         except Exception as exc:  # noqa: BLE001 - all of them are told at the end
             faults.append((told, type(exc).__name__, str(exc)[:300], text[:200]))
             continue
-        done, size = done + 1, size + len(text)
-        if len(text) >= _LEAST_JUDGED and taken / (len(text) / 1e6) > _SLOW_SECONDS_PER_MB:
-            slow.append((round(taken / (len(text) / 1e6), 2), len(text), told))
+        length = len(text.encode("utf-8", "surrogatepass"))
+        done, size, judged = done + 1, size + length, judged + (length >= _LEAST_JUDGED)
+        if length >= _LEAST_JUDGED and taken / (length / 1e6) > _SLOW_SECONDS_PER_MB:
+            slow.append((round(taken / (length / 1e6), 2), length, told))
     with capsys.disabled():
-        print(f"\n{done} texts, {size / 1e6:.0f} M characters, {len(slow)} slow, {len(faults)} faults")
+        print(f"\n{done} texts, {size / 1e6:.0f} MB, {len(slow)} of {judged} long ones slow, {len(faults)} faults")
         for one in sorted(slow, key=str, reverse=True)[:20]:
             print("slow:", *one)
         for one in faults[:20]:

@@ -106,10 +106,14 @@ def _still_running(notes: Iterable[Path]) -> Iterator[psutil.Process]:
             continue
         try:
             process = psutil.Process(note.pid)
-            if is_alive(process.pid) and abs(process.create_time() - note.created) < _SAME_START_SECONDS:
-                yield process
+            has_ended = not is_alive(process.pid)  # a zombie's group may go on, as after its end
+            is_noted = abs(process.create_time() - note.created) < _SAME_START_SECONDS
         except psutil.NoSuchProcess:
+            has_ended = is_noted = True
+        if has_ended and is_noted:
             yield from _orphans(note)
+        elif is_noted:
+            yield process
 
 
 def _orphans(note: _Note) -> Iterator[psutil.Process]:

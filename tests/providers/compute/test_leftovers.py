@@ -24,7 +24,9 @@ _SUPERVISOR = f"""
 import subprocess, sys, time
 leader = subprocess.Popen([sys.executable, "-c", {_LEADER!r}], process_group=0)
 print(leader.pid, flush=True)
-leader.wait()
+if sys.argv[1] == "reaps":
+    leader.wait()
+    print("reaped", flush=True)
 time.sleep(600)
 """
 
@@ -43,15 +45,17 @@ def test_a_note_that_tells_of_no_program_has_nobody_ended(tmp_path, text, monkey
     assert leftovers.with_children([], [note]) == frozenset()
 
 
-@pytest.fixture
-def orphan():
+@pytest.fixture(params=["reaps", "leaves a zombie"])
+def orphan(request):
     """A process whose group has lost its leader, the words of a note of that leader, and their session."""
-    command = [sys.executable, "-c", _SUPERVISOR]
+    command = [sys.executable, "-c", _SUPERVISOR, request.param]
     supervisor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     leader, pid = (int(supervisor.stdout.readline()) for _ in range(2))
     words = [leader, psutil.Process(leader).create_time(), 0, 0]
     os.kill(leader, signal.SIGKILL)
     _await_end(leader)
+    if request.param == "reaps":
+        assert supervisor.stdout.readline() == "reaped\n"
     yield pid, words, supervisor.pid
     if leftovers.is_alive(pid):
         os.kill(pid, signal.SIGKILL)
