@@ -24,6 +24,9 @@ _TURNED = ("ruoy", "siht", "taht", "htiw", "morf", "lliw", "llet", "resu", "tsum
 _SHORT_TURNED = ("eht", "dna", "uoy", "lla")
 _MOST_SHIFTS = 2
 _LEAST_HITS = 2
+_MOST_BARE = 12
+"""So many lines in a row that tell nothing are not passed over."""
+_LETTER_RUNS = re.compile("[a-z]{2,24}")
 _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"\S+")
 
@@ -74,9 +77,8 @@ def shifted(text: str) -> Iterator[Part]:
             else:
                 so_far.append((start, end))
     for shift, found in spans.items():
-        back = _alphabet(shift if shift == _ATBASH else len(_LOWER) - shift)
         for start, end in found:
-            yield Part(start, end, text[start:end].translate(back), same)
+            yield Part(start, end, text[start:end].translate(_back(shift)), same)
 
 
 def _likely_shifts(window: str) -> set[int]:
@@ -85,6 +87,53 @@ def _likely_shifts(window: str) -> set[int]:
     counts = Counter(known[match.group().lower()] for match in islice(_shifted().finditer(window), _MOST_HITS))
     likely = {shift for shift, count in counts.most_common(_MOST_SHIFTS) if count >= _LEAST_HITS}
     return likely | {_ROT13} if _ROT13 in counts else likely
+
+
+def shifted_lines(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the lines around a part of a text that are under the same shift of the alphabet.
+
+    A line is where more of its words are known once it is turned back. One that tells nothing stands or falls with the
+    next that does.
+    """
+    low, high = max(0, start - _WINDOW), min(len(text), end + _WINDOW)
+    shifts = _likely_shifts(text[start:end]) or _likely_shifts(text[low:high]) or {_ROT13}
+    begin, stop = _line(text, start)[0], _line(text, end)[1]
+    for shift in shifts:
+        begin, stop = _followed(text, begin, -1, low, shift), _followed(text, stop, 1, high, shift)
+    return begin, stop
+
+
+def _followed(text: str, edge: int, step: int, limit: int, shift: int) -> int:
+    """Return how far lines go on under a shift from the edge of one, up (-1) or down (1)."""
+    at, bare = edge, 0
+    while bare < _MOST_BARE and (limit - at) * step > 0:
+        line = _line(text, at + step)
+        told = _tells(text[slice(*line)], shift)
+        if told < 0:
+            break
+        at, bare = line[step > 0], 0 if told else bare + 1
+        edge = at if told else edge
+    return edge
+
+
+def _line(text: str, at: int) -> tuple[int, int]:
+    """Return where the line begins and ends that holds an offset."""
+    end = text.find("\n", at)
+    return text.rfind("\n", 0, at) + 1, len(text) if end < 0 else end
+
+
+def _tells(line: str, shift: int) -> int:
+    """Return how many more words of a line are known once it is turned back: below 0 where fewer are."""
+    known = words()
+    back = line.translate(_back(shift))
+    return sum(word in known for word in _LETTER_RUNS.findall(back.lower())) - sum(
+        word in known for word in _LETTER_RUNS.findall(line.lower())
+    )
+
+
+def _back(shift: int) -> dict[int, int]:
+    """Return what turns a shift of the alphabet back."""
+    return _alphabet(shift if shift == _ATBASH else len(_LOWER) - shift)
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 from operator import itemgetter
 
 from autogit.model.security import Finding, Stage
+from autogit.security.ciphers import shifted_lines
 from autogit.security.elements import find_hidden_elements
 from autogit.security.folding import lookalikes
 from autogit.security.hidden import BIDI, MIXED, STRAY
@@ -125,6 +126,8 @@ def _reach(
     """Return what is to go with one charge; `view` is how the text around it was read."""
     if view in _EXACT:
         return span
+    if view == "shift":
+        return shifted_lines(text, *span)
     if view in _NOT_SHOWN:
         return construct(text, span, view, elements)
     if view == "percent" and not re.search(r"\s", text[span[0] : span[1]]):
