@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -154,7 +154,7 @@ class LinearModel:
         self.header = header
         self._mask = size - 1
         self._words, self._pieces = weights[:size], weights[size:]
-        self._known: dict[str, int] = {}
+        self._known: dict[str, tuple[bytes, int, int, float]] = {}
 
     def find(self, views: Sequence[View], score: float) -> Finding | None:
         """Return what the window that looks most like an attack adds to a score: less than a verdict by itself.
@@ -214,15 +214,27 @@ class LinearModel:
             for first, end in spans_of(len(words))
         ]
 
-    def _values(self, words: Sequence[str]) -> Iterator[float]:
-        """Yield what each word adds: the weights of its n-grams and of its pieces."""
+    def _values(self, words: Sequence[str]) -> list[float]:
+        """Return what each word adds: the weights of its n-grams (`word_grams`, which is slower) and of its pieces."""
         weights, mask, known = self._words, self._mask, self._known
-        for word, (one, two, three) in zip(words, word_grams(words), strict=True):
-            pieces = known[word] if word in known else self._piece(word)
-            yield weights[one & mask] + weights[two & mask] + weights[three & mask] + PIECE_SHARE * pieces
+        found: list[float] = []
+        before = pair = 0
+        for word in words:
+            spaced, one, weight, pieces = known[word] if word in known else self._look(word)
+            if found:
+                two, three = crc32(spaced, before), crc32(spaced, pair)
+            else:
+                two = three = one
+            found.append(weight + weights[two & mask] + weights[three & mask] + pieces)
+            before, pair = one, two
+        return found
 
-    def _piece(self, word: str) -> int:
-        value = sum(self._pieces[one & self._mask] for one in piece_grams(word))
+    def _look(self, word: str) -> tuple[bytes, int, int, float]:
+        """Return a word with a blank before it, its hash, its weight, and what its pieces weigh."""
+        data = word.encode("utf-8", "replace")
+        one = crc32(data)
+        pieces = sum(self._pieces[piece & self._mask] for piece in piece_grams(word))
+        value = b" " + data, one, self._words[one & self._mask], PIECE_SHARE * pieces
         if len(self._known) < _KNOWN_WORDS:  # more than the words of most languages in use; then it is worked out
             self._known[word] = value
         return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -119,6 +120,20 @@ def test_another_process_says_the_same(model):
         for seed in ("1", "2")
     }
     assert told == {f"{model.peak(build_views(_JAILBREAK)).logit}\n".encode()}
+
+
+@pytest.mark.parametrize("text", [_JAILBREAK, _README, "one", "漢字 αβγ 12 \u2019 x"])
+def test_the_model_weighs_what_training_counts(model, text):
+    words = classifier.words_of(build_views(text)[0].text)
+    first, end = classifier.spans_of(len(words))[0]
+    mask, (_line, _, tables) = (1 << model.header.bits) - 1, ARTEFACT.read_bytes().partition(b"\n")
+    weights = memoryview(tables).cast("h")
+    grams = [weights[one & mask] for hashes in classifier.word_grams(words) for one in hashes]
+    pieces = [weights[mask + 1 + (one & mask)] for word in words for one in classifier.piece_grams(word)]
+    total = sum(grams) + classifier.PIECE_SHARE * sum(pieces)
+    logit = model.header.bias + model.header.scale * total / math.sqrt(end - first)
+    assert end == len(words)
+    assert model.peak(build_views(text)[:1]).logit == pytest.approx(logit)
 
 
 class _Suspicious:
