@@ -44,7 +44,8 @@ def try_fast_up(argv: list[str]) -> int | None:
 def sealed_resources(root: str, *, here_only: bool = False) -> int | None:
     """Return how many resources are in sync if the seal of the project in `root` still holds, else None.
 
-    What is kept elsewhere (DNS records) is not sealed: where there is such, only who asks for `here_only` gets one.
+    What is kept elsewhere (DNS records, things in GitLab) is not sealed: where there is such, only who asks for
+    `here_only` gets an answer.
     """
     seal_path = os.path.join(root, ".autogit", "in-sync.json")
     if not os.path.exists(seal_path):

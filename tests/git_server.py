@@ -15,22 +15,28 @@ from typing import Self
 _STATUS = re.compile(r"^Status: (\d{3})")
 
 
+class _Listening(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # else of 32 connections at once most wait a second until they are tried again
+
+
 class GitServer:
     """Serves the bare repositories of a folder at /<name>. `users` maps names to passwords; none: open to all.
 
     `fault` decides of each request: a status code, "cut" (the answer ends in the middle), ("redirect", URL) or None.
+    `front` may answer a request in git's place (a forge's API on the same host): it says whether it did.
     """
 
     def __init__(self, root: Path, users: dict[str, str] | None = None) -> None:
         self.root = root
         self.users = users or {}
         self.fault = lambda _path: None
+        self.front = lambda _handler: False
         self.speaks_version_2 = True
         self.lfs: dict[str, dict[str, bytes]] = {}
         self.headers_seen: list[dict[str, str]] = []
         self.requests: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Listening(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
@@ -79,6 +85,8 @@ def _handler(server: GitServer):
             return b"".join(parts)
 
         def _serve(self, body):
+            if server.front(self):
+                return None
             server.requests.append(f"{self.command} {self.path}")
             server.headers_seen.append(dict(self.headers))
             fault = server.fault(self.path)

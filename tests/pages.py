@@ -16,13 +16,14 @@ _PART = re.compile(
 _EXIT = re.compile(r"\s+# exit (\d+)$")
 
 
-def follow(page, folder, environ, *, examples=None, before=None):
+def follow(page, folder, environ, *, examples=None, before=None, given=None):
     """Write each file of a page and type each command of its `console` blocks; returns all that each command printed.
 
     A command must succeed, or end with N where the page says `# exit N`. `examples` gives what a page can only give an
     example of (a port, an address), as texts by those of the page; `before` has what happens before a section, by its
-    heading.
+    heading. `given` is what is typed on standard input, by the command that reads it.
     """
+    given = given or {}
     text, before = (HOW_TO / page).read_text(), dict(before or {})
     for example, here in (examples or {}).items():
         assert example in text, f"{page} does not say {example}"
@@ -35,7 +36,7 @@ def follow(page, folder, environ, *, examples=None, before=None):
             _write(folder / part["path"], part["text"], part["how"])
         elif part["language"] == "console":
             lines = part["text"].replace("\\\n", "").splitlines()
-            for command, said in (_typed(line, folder, environ) for line in lines):
+            for command, said in (_typed(line, folder, environ, given) for line in lines):
                 printed[command] = printed.get(command, "") + said
     assert not before, f"{page} has no section {', '.join(before)}"
     return printed
@@ -46,14 +47,14 @@ def _write(target, text, how):
     target.write_text(text if how == "file" else target.read_text() + text)
 
 
-def _typed(line, folder, environ):
+def _typed(line, folder, environ, given):
     command = _EXIT.sub("", line.removeprefix("$ "))
     expected = _EXIT.search(line)
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
         env=environ,
-        stdin=subprocess.DEVNULL,
+        input=given.get(command, ""),
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autogit import __version__
-from autogit.api.routes import health, security, services
+from autogit.api.git_answer import Turns
+from autogit.api.routes import git, health, metrics, security, services
 from autogit.errors import AutogitError
 
 _PROBLEM = "application/problem+json"
@@ -22,10 +23,13 @@ def create_app() -> FastAPI:
     """
     app = FastAPI(title="AutoGit Platform API", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(services.router)
     app.include_router(security.router)
+    app.include_router(git.router)
+    app.state.git_turns = Turns()
     app.add_exception_handler(AutogitError, _problem)
-    app.middleware("http")(_never_cached)
+    app.add_middleware(_NeverCached)
     return app
 
 
@@ -45,7 +49,18 @@ async def _problem(_request: Request, exc: Exception) -> JSONResponse:
     return JSONResponse(body, status_code=error.http_status, media_type=_PROBLEM)
 
 
-async def _never_cached(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await answer(request)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+class _NeverCached:
+    """Marks every answer as one that nobody keeps; it hands requests and answers on as they come."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, marked)

@@ -8,16 +8,21 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from autogit.model.project import ProjectPaths
 from autogit.operations.project import Project, Viewpoint, open_project, project_paths
+
+
+def get_paths() -> ProjectPaths:
+    """Return the paths of the project of this process."""
+    root = os.environ.get("AUTOGIT_PROJECT_DIR")
+    env_file = os.environ.get("AUTOGIT_ENV_FILE")
+    return project_paths(Path(root) if root else None, Path(env_file) if env_file else None)
 
 
 def get_project() -> Project:
     """Open the project of this process. Raises what `open_project` raises."""
-    root = os.environ.get("AUTOGIT_PROJECT_DIR")
-    env_file = os.environ.get("AUTOGIT_ENV_FILE")
     viewpoint = Viewpoint(os.environ.get("AUTOGIT_ENGINE", ""), os.environ.get("AUTOGIT_INGRESS", ""))
-    paths = project_paths(Path(root) if root else None, Path(env_file) if env_file else None)
-    return open_project(paths, viewpoint=viewpoint)
+    return open_project(get_paths(), viewpoint=viewpoint)
 
 
 OpenProject = Annotated[Project, Depends(get_project)]

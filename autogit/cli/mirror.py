@@ -10,9 +10,11 @@ from autogit.cli.context import Context, command
 
 if TYPE_CHECKING:
     from autogit.model.mirror import MirrorStatusView
+    from autogit.operations.mirror_sync import SyncRequest
 
 _NOT_FRESH = 1
 _Names = Annotated[list[str] | None, typer.Argument(help="Mirrors (all where none is named).")]
+_LockWait = Annotated[float, typer.Option(help="Seconds to wait for another command.")]
 _Globs = list[str] | None
 
 
@@ -40,10 +42,15 @@ def _register_rules(group: typer.Typer) -> None:
         forks: Annotated[bool, typer.Option("--forks/--no-forks", help="Forks, too.")] = False,
         archived: Annotated[bool, typer.Option("--archived/--no-archived", help="Archived ones, too.")] = True,
         private: Annotated[bool, typer.Option("--private/--no-private", help="Private ones, too.")] = True,
+        releases: Annotated[bool, typer.Option("--releases", help="Releases and their files as data, too.")] = False,
+        issues: Annotated[bool, typer.Option("--issues", help="Issues and merge requests as data, too.")] = False,
+        group: Annotated[str, typer.Option(help="GitLab group that gets the projects (default: mirrors).")] = "",
+        bare: Annotated[bool, typer.Option("--bare", help="Bare copies only, no projects in GitLab.")] = False,
+        lock_wait: _LockWait = 0.0,
     ) -> None:
-        """Declare a mirror in mirrors.yml; autogit mirror sync fetches it."""
+        """Declare a mirror in mirrors.yml; autogit mirror sync fetches it, and pushes it to the platform's GitLab."""
         from autogit.cli.mirror_text import rule_lines
-        from autogit.operations import mirror
+        from autogit.operations import mirror, mirror_declare
 
         options = mirror.MirrorOptions(
             name=name,
@@ -54,8 +61,13 @@ def _register_rules(group: typer.Typer) -> None:
             forks=forks,
             archived=archived,
             private=private,
+            releases=releases,
+            issues=issues,
+            group=group,
+            bare=bare,
         )
-        view = mirror.add(context.open_project(), source, options)
+        work = mirror_declare.add(context.open_project(), source, options, lock_wait_seconds=lock_wait)
+        view = context.perform(work)
         context.output.data(view, rule_lines(view))
 
     @command(group, "list")
@@ -68,14 +80,19 @@ def _register_rules(group: typer.Typer) -> None:
         context.output.data(view, rule_lines(view))
 
     @command(group, "remove")
-    def remove(context: Context, name: Annotated[str, typer.Argument(help="Mirror.")]) -> None:
+    def remove(
+        context: Context, name: Annotated[str, typer.Argument(help="Mirror.")], lock_wait: _LockWait = 0.0
+    ) -> None:
         """Take a declaration away; the copies stay, and it says where."""
         from autogit.cli.mirror_text import rule_lines
-        from autogit.operations import mirror
+        from autogit.operations import mirror_declare
 
         project = context.open_project()
-        view = mirror.remove(project, name)
-        context.output.progress(f"{name} is not mirrored any more; its copies stay in {project.paths.mirrors / name}")
+        view = context.perform(mirror_declare.remove(project, name, lock_wait_seconds=lock_wait))
+        context.output.progress(
+            f"{name} is not mirrored any more; its copies stay in {project.paths.mirrors / name}, and "
+            "projects in GitLab where they are"
+        )
         context.output.data(view, rule_lines(view))
 
 
@@ -88,14 +105,19 @@ def _register_sync(group: typer.Typer) -> None:
         allow_empty: Annotated[
             bool, typer.Option("--allow-empty", help="A source without any refs may empty its copy (backups stay).")
         ] = False,
+        budget: Annotated[str, typer.Option(help="Begin no repository after this time: 30m, 2h, 90s.")] = "",
     ) -> None:
         """Fetch what is new, and prove each copy equal to its source (exit 1 where one is not)."""
-        _sync(context, names, due=due, allow_empty=allow_empty)
+        from autogit.operations.mirror_sync import SyncRequest
+
+        _sync(context, SyncRequest(tuple(names or ()), due=due, allow_empty=allow_empty, budget=budget))
 
     @command(group, "verify")
     def verify(context: Context, names: _Names = None) -> None:
         """Compare every ref anew and check every object (git fsck)."""
-        _sync(context, names, verify=True)
+        from autogit.operations.mirror_sync import SyncRequest
+
+        _sync(context, SyncRequest(tuple(names or ()), verify=True))
 
     @command(group, "status")
     def status(context: Context, names: _Names = None) -> None:
@@ -105,17 +127,13 @@ def _register_sync(group: typer.Typer) -> None:
         _show(context, mirror.status(context.open_project(), names or ()))
 
 
-def _sync(
-    context: Context, names: list[str] | None, *, due: bool = False, verify: bool = False, allow_empty: bool = False
-) -> None:
-    from autogit.operations.mirror_sync import SyncRequest, sync
-
-    request = SyncRequest(tuple(names or ()), due=due, verify=verify, allow_empty=allow_empty)
+def _sync(context: Context, request: SyncRequest) -> None:
+    from autogit.operations.mirror_job import run
 
     def tell(name: str, text: str, done: int, total: int) -> None:
         context.output.progress(f"[{done}/{total}] {name}  {text}")
 
-    _show(context, context.perform(sync(context.open_project(), request, tell)))
+    _show(context, context.perform(run(context.open_project(), request, tell)))
 
 
 def _show(context: Context, view: MirrorStatusView) -> None:

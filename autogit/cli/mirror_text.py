@@ -21,11 +21,18 @@ def is_fresh(view: MirrorStatusView) -> bool:
 def rule_lines(view: MirrorRulesView) -> Iterator[str]:
     """Yield one line a mirror."""
     rows = [
-        (one.name, one_line(one.source), str(one.repositories), _age(one.interval_seconds), one.credential or "none")
+        (
+            one.name,
+            one_line(one.source),
+            one.group or "bare copies",
+            str(one.repositories),
+            _age(one.interval_seconds),
+            one.credential or "none",
+        )
         for one in view.rules
     ]
     if rows:
-        yield from columns(rows, ("MIRROR", "SOURCE", "REPOSITORIES", "EVERY", "CREDENTIAL"))
+        yield from columns(rows, ("MIRROR", "SOURCE", "GROUP", "REPOSITORIES", "EVERY", "CREDENTIAL"))
     else:
         yield "Nothing is mirrored. Next: autogit mirror add github:you"
 

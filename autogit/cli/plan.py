@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
         adopt: Annotated[
             list[str] | None, typer.Option(help="Address that somebody else made and that would become AutoGit's.")
         ] = None,
-        here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
+        here_only: Annotated[
+            bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS and GitLab.")
+        ] = False,
         exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 where something would change.")] = False,
     ) -> None:
         """Show what up would do, line by line, with reasons."""

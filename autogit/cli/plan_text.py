@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from autogit.cli.output import columns
 from autogit.model.settings import LOCAL_ISSUER
-from autogit.model.views import ChangeView, PlanView, StatusView, UpgradeView, UpView
+from autogit.model.text import age_words, one_line
+from autogit.model.views import (
+    ChangeView,
+    MirrorSummaryView,
+    MirrorTroubleView,
+    PlanView,
+    StatusView,
+    UpgradeView,
+    UpView,
+)
 
 _MARKS = {"create": "+", "update": "~", "replace": "-/+", "delete": "-", "hold": "!", "noop": " "}
 _WORDS = (("create", "to create"), ("update", "to update"), ("replace", "to replace"), ("delete", "to delete"))
@@ -95,6 +104,39 @@ def status_lines(status: StatusView) -> Iterator[str]:
         renews = f"renews from {certificate.renew_at[:10]}" if certificate.renew_at else "Traefik renews it"
         until = f"{certificate.days_left} days left, {renews}"
         yield f"CERTIFICATE {certificate.name}   {until}, {served}"
+    if status.mirrors:
+        yield from ("", *mirror_lines(status.mirrors))
     for note in status.notes:
         if note.level == "warning" or note.message.startswith("unavailable"):
             yield f"{'!' if note.level == 'warning' else ' '} {note.subject}: {note.message}"
+
+
+def mirror_lines(mirrors: MirrorSummaryView) -> Iterator[str]:
+    """Yield the mirrors in one line, and one more for each that could not be asked."""
+    named = {state: [one for one in mirrors.troubles if one.state == state] for state in _NAMED_STATES}
+    parts = [
+        f"{count} {_MIRROR_WORDS.get(state, state)}{_named(named.get(state, []))}"
+        for state, count in mirrors.counts.items()
+        if count
+    ]
+    synced = "never synced" if mirrors.synced_seconds is None else f"last sync {age_words(mirrors.synced_seconds)} ago"
+    yield f"MIRRORS     {', '.join(parts) or 'nothing known yet'}; {synced}"
+    yield from (f"! mirrors: {one_line(text)}" for text in mirrors.problems)
+
+
+_MIRROR_WORDS = {"ok": "fresh", "new": "not proven yet"}
+_NAMED_STATES = ("stale", "moved", "failing")
+_MOST_NAMED = 3
+
+
+def _named(troubles: Sequence[MirrorTroubleView]) -> str:
+    """Name the first of them, with the age of the last proof and the reason."""
+    if not troubles:
+        return ""
+    texts = [one_line(_trouble(one)) for one in troubles[:_MOST_NAMED]]
+    return f" ({'; '.join(texts)}{'; ...' if len(troubles) > _MOST_NAMED else ''})"
+
+
+def _trouble(one: MirrorTroubleView) -> str:
+    proven = "" if one.lag_seconds is None else f", {age_words(one.lag_seconds)}"
+    return f"{one.mirror}/{one.repository}{proven}" + (f": {one.detail}" if one.detail else "")

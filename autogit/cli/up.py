@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autogit.model.views import PlanView, UpView
 
 _STARTED = perf_counter()
-_CHANGES_PENDING = 3
+_CHANGES_PENDING, _PARTLY = 3, 4
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
         adopt: Annotated[
             list[str] | None, typer.Option(help="Address that somebody else made and that becomes AutoGit's.")
         ] = None,
-        here_only: Annotated[bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS.")] = False,
+        here_only: Annotated[
+            bool, typer.Option("--here-only", help="Leave out what is kept elsewhere: DNS and GitLab.")
+        ] = False,
     ) -> None:
         """Bring the platform to what .env asks for."""
         from autogit.cli.parsing import parse_addresses, review_of
@@ -86,7 +88,7 @@ def _ask() -> bool:
 
 
 def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:
-    """Write the result of `up`; exits 3 where differences were held."""
+    """Write the result of `up`; exits 4 where something is not finished, 3 where differences were held."""
     from autogit.cli.plan_text import plan_lines, up_lines
 
     output = context.output
@@ -101,6 +103,10 @@ def show_up(context: Context, result: UpView, *, dry_run: bool = False) -> None:
             output.warning(f"{note.subject}: {note.message}")
     else:
         output.data(result, plan_lines(result.plan, verbose=output.verbose))
+    for sentence in (*result.warnings, *result.unfinished):
+        output.warning(sentence)
+    if result.unfinished:
+        raise typer.Exit(_PARTLY)
     if result.plan.counts["hold"] and not dry_run:
         output.warning("some differences were left alone, see the lines with ! above: autogit drift")
         raise typer.Exit(_CHANGES_PENDING)

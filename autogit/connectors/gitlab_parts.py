@@ -90,7 +90,7 @@ class Part(ABC):
         entry = known.entry
         is_ours = entry is not None and (entry.attributes.get("id") == seen["id"] or _was_about_to(entry, seen))
         # Of what nobody wishes for nothing is recorded: it is GitLab's, or somebody's in it.
-        names = {"id", "client_id", *known.wish.attributes} if known.wish else set(seen)
+        names = {"id", *known.wish.attributes} if known.wish else set(seen)
         shown = {key: value for key, value in seen.items() if key in names}
         return Resource(self.address(name), shown, foreign="" if is_ours else _FOREIGN)
 
@@ -272,7 +272,7 @@ def _new_password() -> str:
 
 
 class ApplicationPart(Part):
-    """`application/<name>`: an OAuth application; the payload names the secret that its own is kept as.
+    """`application/<name>`: an OAuth application; the payload is how the names of its kept id and secret begin.
 
     GitLab tells a secret once, and changes no application: one that is to be another is made anew.
     """
@@ -290,13 +290,12 @@ class ApplicationPart(Part):
             yield from found[:1]
 
     def _resource(self, name: str, row: Mapping[str, Any], known: Known) -> Resource:
-        secret = known.wish.payload if known.wish else ""
+        is_kept = known.wish is not None and self._is_kept(known.wish, str(row["application_id"]))
         seen: dict[str, Value] = {
             "id": int(row["id"]),
-            "client_id": str(row["application_id"]),
             "redirect_uri": str(row.get("callback_url", "")),
             "confidential": bool(row.get("confidential")),
-            "secret": _STORED if secret and self.secrets.get(secret) else _MISSING,
+            "secret": _STORED if is_kept else _MISSING,
         }
         if "scopes" in row:  # GitLab before 18 does not list them
             seen["scopes"] = tuple(sorted(row["scopes"]))
@@ -313,7 +312,7 @@ class ApplicationPart(Part):
             row = self.client.post(f"/applications/{old.attributes['id']}/renew-secret")
             return self._kept(change.after, row, "has a new secret, which is kept")
         if old is None and (there := self.made_already(name, change)) is not None:
-            return "was there already", {key: there.attributes[key] for key in ("id", "client_id")}
+            return "was there already", {"id": there.attributes["id"]}
         row = self.client.post(
             "/applications",
             name=name,
@@ -327,9 +326,15 @@ class ApplicationPart(Part):
                 self.client.delete(f"/applications/{old.attributes['id']}")
         return done
 
+    def _is_kept(self, wish: Resource, client_id: str) -> bool:
+        """Tell whether the pair is kept, and the application's; with a lost id its secret is told anew."""
+        prefix = wish.payload
+        return bool(self.secrets.get(f"{prefix}_SECRET")) and self.secrets.get(f"{prefix}_ID") == client_id
+
     def _kept(self, wish: Resource, row: Mapping[str, Any], detail: str) -> tuple[str, dict[str, Value]]:
-        self.secrets.put(wish.payload, str(row["secret"]))
-        return detail, {"id": int(row["id"]), "client_id": str(row["application_id"])}
+        self.secrets.put(f"{wish.payload}_SECRET", str(row["secret"]))
+        self.secrets.put(f"{wish.payload}_ID", str(row["application_id"]))
+        return detail, {"id": int(row["id"])}
 
     def remove(self, name: str, before: Resource) -> str:
         """Delete it; who signed in through it does so no more."""

@@ -195,6 +195,10 @@ def _flag_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:
             yield Fault(place, setting.name, "has needs_service and is not a flag")
         if setting.required_when is not None and setting.required_when not in flags:
             yield Fault(place, setting.name, f"{setting.required_when} is not a flag among the settings")
+        if setting.required_with is not None and setting.required_with not in {one.name for one in descriptor.settings}:
+            yield Fault(place, setting.name, f"{setting.required_with} is not among the settings")
+        if setting.kept and not (setting.secret and setting.file):
+            yield Fault(place, setting.name, "is kept and is no secret with a file")
 
 
 def _route_faults(descriptor: ServiceDescriptor, place: str) -> Iterator[Fault]:

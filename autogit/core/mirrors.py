@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -13,12 +14,46 @@ from pydantic import ValidationError
 
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import Fault, SettingsError, UsageError
-from autogit.model.mirror import MirrorRecord, MirrorRule, MirrorState, SourceKind, SourceRepository
+from autogit.model.mirror import (
+    MirrorRecord,
+    MirrorRule,
+    MirrorState,
+    Proof,
+    SourceKind,
+    SourceRepository,
+    TargetRecord,
+)
 
 RULES_FILE = "mirrors.yml"
+WIKI = "#wiki"
+"""What a wiki's identity has at its end: it is a repository of its own, and belongs to the project of the other."""
 _FORGE = re.compile(r"(github|gitlab|gitea|forgejo|bitbucket):(.+)", re.DOTALL)
 _URL = re.compile(r"(?:https?|ssh)://[^\s]+|[\w.-]+@[\w.-]+:[^\s]+")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9]+")
+_LONGEST_PART, _SHORTEST_GROUP = 200, 2
+_KEPT_BY_GITLAB = frozenset(
+    {
+        "badges",
+        "blame",
+        "blob",
+        "builds",
+        "commits",
+        "create",
+        "create_dir",
+        "edit",
+        "files",
+        "find_file",
+        "info",
+        "new",
+        "preview",
+        "raw",
+        "refs",
+        "tree",
+        "update",
+        "wikis",
+    }
+)
 _JITTER = 0.1
 _MOST_BACKOFF = 6
 _HEAD = "# The mirrors of this project: `autogit mirror add` writes here, and so may you.\n"
@@ -102,17 +137,70 @@ def copy_folder(rule: MirrorRule, repository: SourceRepository, taken: Iterable[
     return f"{folder}.git"
 
 
+def fit_path(path: str) -> str:
+    """Return a path of which GitLab takes each part: letters and digits, single `.`, `_` or `-` between them.
+
+    What GitLab keeps for itself (`-`, `tree`, `wikis`, ...) or takes for something else (`x.git`) gets an ending.
+    """
+    *folders, last = path.split("/")
+    return "/".join([*(_fit(part, _SHORTEST_GROUP) for part in folders), _fit(last, 1)])
+
+
+def _fit(part: str, shortest: int) -> str:
+    plain = _NOT_PLAIN.sub(lambda found: found[0] if len(found[0]) == 1 and found[0] in "._-" else "-", part)
+    plain = plain.strip("._-")[:_LONGEST_PART].rstrip("._-")
+    is_kept = plain.casefold() in _KEPT_BY_GITLAB or plain.casefold().endswith((".git", ".atom"))
+    return f"{plain or 'x'}-mirror" if is_kept or len(plain) < shortest else plain
+
+
+def target_paths(group: str, records: Iterable[MirrorRecord], taken: Iterable[str]) -> dict[str, str]:
+    """Return the full path that each repository's project has or is to have in GitLab, by identity.
+
+    Those that would have the path of another (GitLab does not tell case apart), of one in `taken`, or of a group that
+    others lie in, get an ending of their own; who has a project already keeps its path.
+    """
+    ordered = sorted(records, key=lambda one: (one.target is None or not one.target.path, one.identity))
+    wished = {
+        one.identity: one.target.path if one.target and one.target.path else f"{group}/{fit_path(one.path)}"
+        for one in ordered
+    }
+    used = {path.casefold() for path in taken}
+    groups = {str(folder).casefold() for path in wished.values() for folder in PurePosixPath(path).parents}
+    paths: dict[str, str] = {}
+    for record in ordered:
+        path = wished[record.identity]
+        if path.casefold() in used or path.casefold() in groups:
+            path = apart(path, record.identity)
+        used.add(path.casefold())
+        paths[record.identity] = path
+    return paths
+
+
+def apart(path: str, identity: str) -> str:
+    """Return a path that is told apart from another source's of the same name."""
+    return f"{path}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
 def standing(record: MirrorRecord, rule: MirrorRule, now: datetime) -> MirrorState:
-    """Return how a copy stands. Only a proof within its limit is `ok`: an attempt is none."""
+    """Return how a mirror stands: its copy, and its project where it has one. Only a proof within its limit is `ok`."""
     if record.gone_since:
         return MirrorState.GONE
     if record.moved:
         return MirrorState.MOVED
-    if record.proof is None:
-        return MirrorState.FAILING if record.error else MirrorState.NEW
-    if now - record.proof.at > timedelta(seconds=rule.stale_after_seconds):
+    copy = _standing(record.proof, record.error, rule, now)
+    if not rule.group or copy is not MirrorState.OK:
+        return copy
+    target = record.target or TargetRecord()
+    return _standing(target.proof, target.error, rule, now)
+
+
+def _standing(proof: Proof | None, error: str, rule: MirrorRule, now: datetime) -> MirrorState:
+    """Tell how one of the two stands: an attempt is no proof."""
+    if proof is None:
+        return MirrorState.FAILING if error else MirrorState.NEW
+    if now - proof.at > timedelta(seconds=rule.stale_after_seconds):
         return MirrorState.STALE
-    return MirrorState.FAILING if record.error else MirrorState.OK
+    return MirrorState.FAILING if error else MirrorState.OK
 
 
 def next_check(record: MirrorRecord, rule: MirrorRule, now: datetime) -> datetime:

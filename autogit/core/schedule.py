@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from autogit.model.schedule import Job, JobContext, JobFile, Schedule
 
 RENEWAL = "certs-renew"
 """The job that renews certificates."""
+MIRROR_SYNC = "mirror-sync"
+"""The job that brings mirrors up to what their sources have."""
 JOBS: tuple[Job, ...] = (
     Job(
         name="reconcile",
@@ -39,6 +42,17 @@ JOBS: tuple[Job, ...] = (
         jitter_seconds=60,
         needs_dns=True,
     ),
+    Job(
+        name=MIRROR_SYNC,
+        description="syncs the mirrors that are due",
+        arguments=("mirror", "sync", "--due"),
+        kind="timer",
+        cron_times=("*/5 * * * *",),
+        on_calendar="*:0/5",
+        jitter_seconds=120,
+        steady=True,
+        needs_mirrors=True,
+    ),
 )
 """Every job, in the order of `autogit schedule show`."""
 
@@ -50,6 +64,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ODD_PROGRAM = re.compile(r"[\"'\\$=]")
 _RUN_WORDS = 'exec "$0" "$@"'
 _CRON_JITTER = "sleep $(( $(od -An -N2 -tu2 /dev/urandom) * {seconds} / 65536 )); " + _RUN_WORDS
+_CRON_DELAY = "sleep {seconds}; " + _RUN_WORDS
 
 # What systemd does with the processes of a service that it stops, and what they may do.
 #
@@ -66,7 +81,13 @@ _ENGINE_LINES = ("KillMode=mixed", "NoNewPrivileges=yes", "LockPersonality=yes",
 
 def select_jobs(context: JobContext, jobs: Sequence[Job] = JOBS) -> tuple[Job, ...]:
     """Return the jobs that a project has a use for."""
-    return tuple(job for job in jobs if context.runtime in job.runtimes and (context.dns or not job.needs_dns))
+    return tuple(
+        job
+        for job in jobs
+        if context.runtime in job.runtimes
+        and (context.dns or not job.needs_dns)
+        and (context.mirrors or not job.needs_mirrors)
+    )
 
 
 def build_unit_schedule(context: JobContext, jobs: Sequence[Job] = JOBS) -> Schedule:
@@ -201,6 +222,7 @@ def _timer_sections(job: Job) -> Iterator[list[str]]:
         "[Timer]",
         f"OnCalendar={job.on_calendar}",
         f"RandomizedDelaySec={job.jitter_seconds}",
+        *(["FixedRandomDelay=yes"] if job.steady else []),  # systemd before 247 warns of it, and delays at random
         "Persistent=yes",  # what a power cut made it miss is done at the next boot
     ]
     yield ["[Install]", "WantedBy=timers.target"]
@@ -213,8 +235,17 @@ def _cron_lines(context: JobContext, job: Job) -> Iterator[str]:
     """
     command = _startable(_command(context, job.arguments))
     if job.jitter_seconds:
-        command = ("/bin/sh", "-c", _CRON_JITTER.format(seconds=job.jitter_seconds), *command)
+        command = ("/bin/sh", "-c", _cron_delay(context, job), *command)
     variables = [f"{key}={value}" for key, value in sorted(context.environment.items())]
     line = quote_cron_command(["/usr/bin/env", "-i", *variables, *command, "--quiet"])
     yield f"# {job.name}: {job.description}"
     yield from (f"{when} {line} >/dev/null" for when in job.cron_times)
+
+
+def _cron_delay(context: JobContext, job: Job) -> str:
+    """Return what waits before a job: at random, or as long each time as host, project and job make it."""
+    if not job.steady:
+        return _CRON_JITTER.format(seconds=job.jitter_seconds)
+    seed = "\0".join((context.host, str(context.owner.root), job.name))
+    share = int(hashlib.sha256(seed.encode()).hexdigest()[:8], 16)
+    return _CRON_DELAY.format(seconds=share % job.jitter_seconds)

@@ -27,9 +27,10 @@ def _own(
 ) -> Iterator[SecretSpec]:
     for setting in descriptor.settings:
         given = settings.service_secrets.get(setting.name)
-        if not setting.secret or (given is None and setting.generate is None):
-            continue
         fingerprint = facts.secret_fingerprints.get(setting.name, "")
+        is_stored = setting.kept and bool(fingerprint)
+        if not setting.secret or (given is None and setting.generate is None and not is_stored):
+            continue
         version = _secret_version(lockfile.find(Address("secret", setting.name)), fingerprint)
         # A new value is a new file: programs that keep the file they read learn of it by its name (decision 0005).
         file = ""

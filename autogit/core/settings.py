@@ -232,10 +232,13 @@ class _Builder:
 
     def _check_required(self, fields: Mapping[str, Any]) -> None:
         for setting in self.service_settings.values():
-            flag = setting.required_when
-            given = setting.name in fields["service_secrets"] or fields["service_settings"].get(setting.name)
-            if flag and not given and _FLAGS.get(str(fields["service_settings"].get(flag, "")).lower()):
+            if setting.name in fields["service_secrets"] or fields["service_settings"].get(setting.name):
+                continue
+            flag, other = setting.required_when, setting.required_with
+            if flag and _FLAGS.get(str(fields["service_settings"].get(flag, "")).lower()):
                 self._fault(setting.name, f"is needed with {flag}=true", flag)
+            if other and other in {*fields["service_secrets"], *fields["service_settings"]}:
+                self._fault(setting.name, f"is needed with {other}", other)
 
     def _check_needed_services(self, fields: Mapping[str, Any]) -> None:
         enabled = {

@@ -15,7 +15,8 @@ TOKEN_DAYS = 364
 """A day less than the longest life that GitLab gives a token: in its time zone it may be yesterday still."""
 ROTATE_BEFORE_DAYS = 30
 TOKEN_SECRET = "gitlab_admin_token"  # noqa: S105 - its name in the secret store
-OIDC_SECRET = "grafana_oidc_secret"  # noqa: S105 - the same
+OIDC_CLIENT = "GRAFANA_GITLAB_CLIENT"
+"""How the names of the two secrets begin that Grafana signs in to GitLab with: ..._ID and ..._SECRET."""
 ROOT_PASSWORD = "GITLAB_ROOT_PASSWORD"  # noqa: S105 - the same
 GITLAB_FILE = "gitlab.yml"
 

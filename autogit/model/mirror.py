@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autogit.model.views import View
 
+_GROUP = r"^(?:[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)?$"
+
 
 class SourceKind(StrEnum):
     """What kind of place repositories come from."""
@@ -46,7 +48,10 @@ class MirrorRule(BaseModel):
     """One declared mirror: an account's or group's repositories, or a single one.
 
     `owner` is the user, organisation or group at a forge (`server` where it is not the forge's public one), the URL of
-    a plain git repository, or a path of this machine. `credential` names a secret of the store, never a value.
+    a plain git repository, or a path of this machine. `credential` names a secret of the store, never a value. `group`
+    is the full path of the group of the platform's GitLab that the projects lie below; "" for bare copies only.
+    What its forge says is larger than `max_repository_mb` is left out (0: nothing is), and nothing is fetched while
+    the copies' disk has less than `min_free_mb` left.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,9 +68,14 @@ class MirrorRule(BaseModel):
     private: bool = True
     wiki: bool = True
     lfs: bool = True
+    releases: bool = False
+    issues: bool = False
     interval_seconds: Annotated[int, Field(ge=60)] = 3600
     stale_after_seconds: Annotated[int, Field(ge=120)] = 86400
     keep_backups_days: Annotated[int, Field(ge=1)] = 90
+    max_repository_mb: Annotated[int, Field(ge=0)] = 0
+    min_free_mb: Annotated[int, Field(ge=0)] = 1024
+    group: Annotated[str, Field(pattern=_GROUP, max_length=255)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +159,30 @@ class FetchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """What is known of one repository's project in GitLab.
+
+    `proof` is the last time that the project was found to hold all that the copy shows; `metadata` is the digest of
+    what it was last told beside git (description, topics, ...). `error` is the last attempt's, empty where it went
+    well; `differences` are what it found. A wiki has the number of its project, and `.wiki` at the end of its path.
+    """
+
+    project_id: int = 0
+    path: str = ""
+    proof: Proof | None = None
+    metadata: str = ""
+    error_code: str = ""
+    error: str = ""
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorRecord:
     """What is known of one repository of a rule. `folder` is its bare copy below the mirrors' folder.
 
     `proof` is the last time that source and copy were found equal, `seen` the digest of the source's refs then.
     `error` is the last attempt's, empty where it went well; `differences` are what it found. `gone_since` and `moved`
-    tell that the source is not where it was, and where it is now.
+    tell that the source is not where it was, and where it is now. `target` is its project in GitLab, where it has one.
     """
 
     identity: str
@@ -173,10 +201,14 @@ class MirrorRecord:
     gone_since: datetime | None = None
     moved: str = ""
     not_before: datetime | None = None
+    target: TargetRecord | None = None
 
 
 class MirrorView(View):
-    """One repository in `autogit mirror status`. Times are ISO 8601, UTC; `lag_seconds` is the last proof's age."""
+    """One repository in `autogit mirror status`. Times are ISO 8601, UTC; `lag_seconds` is the last proof's age.
+
+    `target` is the full path of its project in GitLab, "" where there is only the copy.
+    """
 
     rule: str
     path: str
@@ -189,6 +221,8 @@ class MirrorView(View):
     detail: str = ""
     differences: tuple[str, ...] = ()
     folder: str = ""
+    target: str = ""
+    target_proven_at: str = ""
 
 
 class MirrorStatusView(View):
@@ -215,6 +249,7 @@ class MirrorRuleView(View):
     repositories: int
     interval_seconds: int
     credential: str = ""
+    group: str = ""
 
 
 class MirrorRulesView(View):

@@ -20,8 +20,9 @@ class Job:
 
     Under systemd a `service` runs for ever, with `service_arguments` added, and a `timer` runs once at each
     `on_calendar` (systemd.time(7)), up to `jitter_seconds` later. cron runs either once at each of `cron_times`
-    (crontab(5)), with the same jitter. Runtimes that have no use for the job are not in `runtimes`; a job that
-    `needs_dns` is for projects whose names are kept by a DNS provider.
+    (crontab(5)), with the same jitter; a `steady` job has the same delay each time, another on each host. Runtimes that
+    have no use for the job are not in `runtimes`; a job that `needs_dns` is for projects whose names are kept by a DNS
+    provider, one that `needs_mirrors` for those that mirror something.
     """
 
     name: str
@@ -33,7 +34,9 @@ class Job:
     on_calendar: str = ""
     jitter_seconds: int = 0
     runtimes: tuple[str, ...] = ("docker", "embedded", "swarm")
+    steady: bool = False
     needs_dns: bool = False
+    needs_mirrors: bool = False
 
     def units(self, owner: Owner) -> tuple[str, ...]:
         """Return the names of the job's systemd units; the first is the one that is enabled and started."""
@@ -74,7 +77,8 @@ class JobContext:
     """What jobs are rendered with: whose they are, what starts AutoGit (an absolute path first), as whom, with what.
 
     `user` is empty where jobs run as whoever installs them. `scope` says which systemd holds them: the system's, or
-    the one that each user has. `dns` says whether a DNS provider keeps the project's names.
+    the one that each user has. `host` tells hosts apart. `dns` says whether a DNS provider keeps the project's names,
+    `mirrors` whether any are declared.
     """
 
     owner: Owner
@@ -84,7 +88,9 @@ class JobContext:
     environment: Mapping[str, str]
     scope: Literal["system", "user"] = "system"
     user: str = ""
+    host: str = ""
     dns: bool = False
+    mirrors: bool = False
 
 
 @dataclass(frozen=True, slots=True)

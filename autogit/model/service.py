@@ -270,8 +270,9 @@ class SettingDescriptor(Strict):
     that user name, `file` writes it plain for the service's own container, which reads it at `secret_files.NAME`.
     A `flag` is true or false, a `number` a whole number from `minimum` on, a `subnet` in CIDR form; `choices` limits a
     text, and so does `pattern` (a whole match; `form` says it in words). `min_length` is a secret's least number of
-    characters. `required_when` names a flag of the service with which the setting must be given, `needs_service` a
-    service that must be enabled where the flag is true.
+    characters. `required_when` names a flag of the service with which the setting must be given, `required_with`
+    another setting with which it must be, `needs_service` a service that must be enabled where the flag is true. A
+    `kept` secret is one that AutoGit itself puts into the store where `.env` gives none: until then there is none.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -285,6 +286,8 @@ class SettingDescriptor(Strict):
     choices: tuple[str, ...] = ()
     minimum: int = Field(default=0, ge=0)
     required_when: str | None = None
+    required_with: str | None = None
+    kept: bool = False
     pattern: str | None = None
     form: str = ""
     min_length: int = Field(default=0, ge=0)

@@ -23,3 +23,11 @@ def counted(number: int, noun: str) -> str:
 def moment_words(text: str) -> str:
     """Return a moment (RFC 3339, UTC) as sentences have it: `2026-11-27 15:00 UTC`; "" for none."""
     return f"{text[:10]} {text[11:16]} UTC" if text else ""
+
+
+def age_words(seconds: int) -> str:
+    """Return about how long ago something was: `26 h`, `3 d`."""
+    for size, least, unit in ((86400, 2, "d"), (3600, 1, "h"), (60, 1, "min")):
+        if seconds >= size * least:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

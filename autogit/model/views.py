@@ -130,7 +130,11 @@ class UrlView(View):
 
 
 class UpView(View):
-    """The result of `up`: the plan that was applied, each outcome, and where everything is."""
+    """The result of `up`: the plan that was applied, each outcome, and where everything is.
+
+    `unfinished` are sentences about what did not come to its end though all that runs is up, each with what to do
+    next; `warnings` about what is not done here at all.
+    """
 
     schema_version: int = 1
     plan: PlanView
@@ -141,6 +145,8 @@ class UpView(View):
     in_sync: int = 0
     certificate: str = ""
     issuer: str = ""
+    unfinished: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ImageView(View):
@@ -245,8 +251,37 @@ class CertificateView(View):
     matches: bool | None = None
 
 
+class MirrorTroubleView(View):
+    """One mirrored repository that is not proven fresh: `state` as in `autogit mirror status`, and why.
+
+    `lag_seconds` is the age of its last proof, null where there is none.
+    """
+
+    mirror: str
+    repository: str
+    state: str
+    lag_seconds: int | None = None
+    detail: str = ""
+
+
+class MirrorSummaryView(View):
+    """All mirrors in a few words: how many repositories are in each state, and those that are not `ok`.
+
+    `problems` are of whole mirrors: a source that could not be asked, a declaration that cannot be read. `synced_at` is
+    when the last sync of all mirrors ended, `synced_seconds` how long ago that is (empty and null: never).
+    """
+
+    declared: int
+    repositories: int
+    counts: dict[str, int]
+    troubles: tuple[MirrorTroubleView, ...] = ()
+    problems: tuple[str, ...] = ()
+    synced_at: str = ""
+    synced_seconds: int | None = None
+
+
 class StatusView(View):
-    """Everything `autogit status` says."""
+    """Everything `autogit status` says; `mirrors` is null where nothing is mirrored."""
 
     schema_version: int = 1
     status: Status
@@ -257,6 +292,7 @@ class StatusView(View):
     drift: int
     pending: int
     certificate: CertificateView | None
+    mirrors: MirrorSummaryView | None = None
     last_apply: dict[str, str]
     lock_holder: str = ""
     notes: tuple[NoteView, ...] = ()

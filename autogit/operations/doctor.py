@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autogit.core.lock import apply_lock, find_holder
 from autogit.core.reconcile import Prepared, prepare
-from autogit.core.schedule import RENEWAL
+from autogit.core.schedule import MIRROR_SYNC, RENEWAL
 from autogit.core.store import lockfile_store
 from autogit.core.traefik_resolver import is_traefiks
 from autogit.errors import AutogitError
@@ -32,6 +32,7 @@ _LONGEST_SYNC_SILENCE_SECONDS = 3600
 _LONGEST_SILENCE_SECONDS = 900.0
 _LONGEST_RENEWAL_SILENCE_SECONDS = 7 * 3600.0
 """The job starts every six hours, up to an hour late."""
+_LONGEST_MIRROR_SILENCE_SECONDS = 900.0
 
 
 async def diagnose(paths: ProjectPaths) -> DoctorView:
@@ -73,6 +74,7 @@ async def _project(project: Project) -> AsyncIterator[FindingView]:
         ("secrets", _secrets),
         ("healing", _healing),
         ("quarantine", _quarantine),
+        ("mirrors", _mirrors),
     )
     for name, check in checks:
         try:
@@ -222,6 +224,20 @@ async def _quarantine(project: Project) -> list[FindingView]:
             fix="autogit quarantine list, then release, reject or purge; or a larger QUARANTINE_MAX_MB",
         )
     ]
+
+
+async def _mirrors(project: Project) -> list[FindingView]:
+    """Look at what mirrors need, how they are, and for the sign of life of their timer."""
+    if not project.paths.mirror_rules.exists():
+        return []
+    from autogit.operations.mirror_health import at_work, findings  # noqa: PLC0415 - for those who mirror something
+
+    found = await findings(project)
+    if not found:
+        return []
+    # The first sync may take hours: its timer starts no other meanwhile.
+    alive = at_work(project) or _beat(project, MIRROR_SYNC, "mirrors", _LONGEST_MIRROR_SILENCE_SECONDS)
+    return [*found, *alive]
 
 
 def _beat(project: Project, job: str, check: str, longest_seconds: float) -> Iterator[FindingView]:

@@ -15,7 +15,7 @@ from autogit.connectors.gitlab_wait import Looks, Time
 from autogit.core.context import service_url
 from autogit.core.succession import running_ingress
 from autogit.core.verify import reachable
-from autogit.errors import AutogitError, ProviderAuthError, UsageError
+from autogit.errors import AutogitError, ProviderAuthError, RejectedError, UsageError
 from autogit.model.gitlab import TOKEN_SECRET
 from autogit.operations.gitlab_wishes import GITLAB
 from autogit.operations.project import Project
@@ -92,6 +92,20 @@ def open_access(project: Project) -> Access:
         Looks(container, page),
         Time(time.monotonic, asyncio.sleep),
     )
+
+
+async def is_gitlabs_image(project: Project) -> bool:
+    """Tell whether the container can be GitLab's own image: False only where that program is plainly not in it."""
+    shell = project.runtime
+    if not isinstance(shell, Shell):
+        return False
+    try:
+        await shell.execute(GITLAB, (_CURL, "--version"))
+    except RejectedError:
+        return (await project.runtime.units()).get(GITLAB, "") not in ("running", "unhealthy", "healthy")
+    except AutogitError:  # it may be starting
+        return True
+    return True
 
 
 def connector(access: Access, keeper: StoreKeeper) -> Callable[[], GitLabClient]:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from autogit.core.context import service_url
 from autogit.core.yaml_source import YamlSource, read_yaml
 from autogit.errors import Fault, SettingsError
-from autogit.model.gitlab import GITLAB_FILE, GITLAB_SETTING, OIDC_SECRET, GitLabFile, GroupWish, SettingValue, UserWish
+from autogit.model.gitlab import GITLAB_FILE, GITLAB_SETTING, OIDC_CLIENT, GitLabFile, GroupWish, SettingValue, UserWish
 from autogit.model.resource import Address, Resource, Value
 from autogit.model.spec import PlatformSpec
 
@@ -84,9 +84,9 @@ def _user(user: UserWish) -> Resource:
 
 
 def _applications(spec: PlatformSpec) -> Iterator[Resource]:
-    """Yield Grafana's, where Grafana runs. Its section auth.gitlab takes the answer at /login/gitlab."""
+    """Yield Grafana's, where Grafana runs and `.env` gives it no other. It takes the answer at /login/gitlab."""
     grafana = next((service for service in spec.running if service.name == GRAFANA), None)
-    if grafana is not None:
+    if grafana is not None and not any(s.given for s in grafana.secrets if s.name.startswith(OIDC_CLIENT)):
         attributes: dict[str, Value] = {
             "redirect_uri": f"{service_url(spec, grafana)}login/gitlab",
             "scopes": ("email", "openid", "profile"),
@@ -94,7 +94,7 @@ def _applications(spec: PlatformSpec) -> Iterator[Resource]:
             "secret": "stored",
         }
         kept = frozenset({"redirect_uri", "scopes", "confidential"})
-        yield _resource("application", GRAFANA, attributes, payload=OIDC_SECRET, replace_on=kept)
+        yield _resource("application", GRAFANA, attributes, payload=OIDC_CLIENT, replace_on=kept)
 
 
 def load_declared(path: Path) -> GitLabFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -21,20 +21,27 @@ from autogit.model.mirror import (
     MirrorStatusView,
     MirrorView,
     SourceKind,
+    TargetRecord,
 )
 from autogit.operations.audit import write_audit
+from autogit.operations.gitlab_wishes import GITLAB
 from autogit.operations.project import Project
 from autogit.providers.git.bare import BareCopy
 from autogit.providers.git.runner import Git
 from autogit.providers.host.atomic import write_atomic
 from autogit.providers.host.mirror_records import MirrorRecords
 
+_GROUP = "mirrors"
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorOptions:
-    """How a mirror is added, beside its source; `name` is made from the source where it is empty."""
+    """How a mirror is added, beside its source; `name` is made from the source where it is empty.
+
+    `group` is the GitLab group that projects are made in; "" for where the platform's GitLab has mirrors, if it has
+    one. `bare` is for no projects at all.
+    """
 
     name: str = ""
     server: str = ""
@@ -44,6 +51,10 @@ class MirrorOptions:
     forks: bool = False
     archived: bool = True
     private: bool = True
+    releases: bool = False
+    issues: bool = False
+    group: str = ""
+    bare: bool = False
 
 
 def load_rules(project: Project) -> tuple[MirrorRule, ...]:
@@ -70,7 +81,7 @@ def add(project: Project, source: str, options: MirrorOptions) -> MirrorRulesVie
     """Declare a mirror; nothing is fetched yet. Raises UsageError and SettingsError."""
     kind, owner = parse_source(source)
     rules = load_rules(project)
-    rule = _rule(kind, owner, options)
+    rule = _rule(kind, owner, replace(options, group=_group(project, options)))
     if any(one.name == rule.name for one in rules):
         raise UsageError(f"there is a mirror {rule.name} already", hint=f"give this one a --name, or edit {RULES_FILE}")
     if rule.credential and rule.credential not in project.secrets.list_names():
@@ -80,15 +91,26 @@ def add(project: Project, source: str, options: MirrorOptions) -> MirrorRulesVie
     return list_rules(project)
 
 
+def _group(project: Project, options: MirrorOptions) -> str:
+    if options.bare or options.group:
+        if options.bare and options.group:
+            raise UsageError("--bare and --group exclude each other: without a project there is no group for it")
+        return options.group
+    services = project.outline().services
+    return _GROUP if any(one.name == GITLAB and not one.unavailable for one in services) else ""
+
+
 def _rule(kind: SourceKind, owner: str, options: MirrorOptions) -> MirrorRule:
     try:
         given = {**asdict(options), "name": options.name or rule_name(kind, owner)}
+        del given["bare"]
         return MirrorRule.model_validate({**given, "kind": kind, "owner": owner})
     except ValidationError as exc:
         names = ", ".join(sorted({f"--{error['loc'][0]}" for error in exc.errors(include_url=False)}))
         raise UsageError(
             f"{names}: not in the form that it must have",
-            hint="a name is of small letters, digits and -; a credential is a secret's name, not a token",
+            hint="a name is of small letters, digits and -; a credential is a secret's name, not a token; a group is a "
+            "path like mirrors/github",
         ) from exc
 
 
@@ -113,6 +135,7 @@ def list_rules(project: Project) -> MirrorRulesView:
                 repositories=counts[rule.name],
                 interval_seconds=rule.interval_seconds,
                 credential=rule.credential,
+                group=rule.group,
             )
             for rule in load_rules(project)
         )
@@ -134,8 +157,8 @@ def status_of(rules: Sequence[MirrorRule], records: Iterable[MirrorRecord], now:
 
 
 def _view(record: MirrorRecord, rule: MirrorRule, now: datetime) -> MirrorView:
-    proof = record.proof
-    detail = record.error
+    proof, target = record.proof, (record.target if rule.group else None) or TargetRecord()
+    detail = record.error or (f"copied, but: {target.error}" if target.error else "")
     if record.gone_since:
         detail = f"not at the source any more since {record.gone_since.strftime(_MOMENT)}; the copy stays"
     elif record.moved:
@@ -150,8 +173,10 @@ def _view(record: MirrorRecord, rule: MirrorRule, now: datetime) -> MirrorView:
         refs=proof.refs if proof else 0,
         lfs_objects=proof.lfs_objects if proof else 0,
         detail=detail,
-        differences=record.differences,
+        differences=record.differences + target.differences,
         folder=record.folder,
+        target=target.path,
+        target_proven_at=target.proof.at.strftime(_MOMENT) if target.proof else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,7 @@ from autogit.core.plan import conflicts
 from autogit.core.reconcile import Engine, Prepared, carry_out, find_obstacles, prepare, record_in_sync
 from autogit.core.redact import redact
 from autogit.core.store import Recorder
-from autogit.core.traefik_resolver import is_traefiks, order_anew, started_anew
-from autogit.core.verify import Verdict, await_routes
+from autogit.core.traefik_resolver import order_anew, started_anew
 from autogit.errors import (
     AutogitError,
     BlockedError,
@@ -31,15 +30,15 @@ from autogit.errors import (
     UnsupportedError,
     UsageError,
 )
-from autogit.model.lockfile import Lockfile
 from autogit.model.plan import Action, ApplyResult, Change, Note, Outcome, Plan, Policy
 from autogit.model.resource import Address
-from autogit.model.spec import PlatformSpec
 from autogit.model.views import PlanView, UpView
 from autogit.operations import certs_by_ingress, present
+from autogit.operations.asked_routes import ask_routes, ask_what_runs
 from autogit.operations.audit import write_audit
 from autogit.operations.dns_views import remember
-from autogit.operations.project import Project, as_it_runs
+from autogit.operations.gitlab_wiring import is_bootstrap_due
+from autogit.operations.project import Project
 from autogit.operations.prompt_filter import prepare_filter
 from autogit.operations.seal import break_seal, write_seal
 from autogit.operations.taking_back import Run, take_certificate_back, take_refused_back
@@ -54,7 +53,7 @@ class UpRequest:
     `expected_fingerprint` is that of a reviewed plan: that plan and no other is applied. `relock` says which images are
     held to. `only` names one service: what it needs and itself, nothing else; `anew` makes its unit new even where it
     is in sync. `kinds` are the only kinds of resources that are looked at further (all where empty). `adopt` names what
-    becomes AutoGit's though somebody else made it. `here_only` leaves out what is kept elsewhere, in DNS.
+    becomes AutoGit's though somebody else made it. `here_only` leaves out what is kept elsewhere, in DNS and in GitLab.
     """
 
     policy: Policy = Policy.SYNC
@@ -71,7 +70,7 @@ class UpRequest:
     here_only: bool = False
 
 
-_WITHOUT_DNS = "autogit up --here-only leaves DNS out"
+_WITHOUT_DNS = "autogit up --here-only leaves DNS and GitLab out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +142,30 @@ async def _plan_view(project: Project, prepared: Prepared, plan: Plan) -> PlanVi
 
 
 async def up(project: Project, request: UpRequest, *, confirm: Confirm = always, on_event: OnEvent = ignore) -> UpView:
-    """Bring the platform to what `.env` asks for, and prove it.
+    """Bring the platform to what `.env` asks for, and prove it; then make its GitLab ready where that is due.
 
     Raises StalePlanError, UnsafePlanError, ApplyLockHeldError before anything is changed; NotReadyError or
-    PartialApplyError where some of it failed (what landed is recorded, the next `up` goes on from there).
+    PartialApplyError where some of it failed (what landed is recorded, the next `up` goes on from there). What keeps
+    GitLab from being made ready fails nothing: it stands in the notes.
     """
+    view = await _up(project, request, confirm=confirm, on_event=on_event)
+    if not _is_whole(request) or not is_bootstrap_due(project):
+        return view
+    from autogit.operations.gitlab_up import finish_gitlab  # noqa: PLC0415 - it is made of this module's nouns
+
+    def apply_to(service: str) -> Awaitable[UpView]:
+        return _up(project, replace(request, only=service), confirm=always, on_event=on_event)
+
+    return await finish_gitlab(project, view, apply_to, on_event=on_event)
+
+
+def _is_whole(request: UpRequest) -> bool:
+    """Tell whether all is asked for that `up` does, and not one reviewed plan, a part or a policy."""
+    narrowed = request.kinds or request.only or request.here_only or request.dry_run or request.expected_fingerprint
+    return request.command == "up" and not narrowed and request.policy is Policy.SYNC
+
+
+async def _up(project: Project, request: UpRequest, *, confirm: Confirm, on_event: OnEvent) -> UpView:
     if request.dry_run:
         prepared = await _prepare(project, request)
         return UpView(plan=await _plan_view(project, prepared, _part(prepared, request)))
@@ -192,10 +210,7 @@ def save(path: Path, document: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for a change: the command's name, how to ask back, and where to show what happens.
-
-    `local` says whether routes are asked afterwards: DNS records alone move nothing here.
-    """
+    """Who asks for a change, how to ask back, where to show what happens; `local`: whether routes are asked after."""
 
     command: str
     confirm: Confirm
@@ -259,8 +274,13 @@ def _record_whole(project: Project, caller: Caller, after: Prepared) -> None:
     """Write down that everything is as wished: former files are needed no more, and the next `up` is quick."""
     forget_previous(project.paths)
     record_in_sync(caller.engine, after)
-    if project.as_wished:
-        write_seal(project, after)
+    _seal(project, after)
+
+
+def _seal(project: Project, prepared: Prepared) -> None:
+    """Make the next `up` quick, but where it has to make GitLab ready."""
+    if project.as_wished and not is_bootstrap_due(project):
+        write_seal(project, prepared)
 
 
 async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, caller: Caller) -> UpView:
@@ -268,14 +288,14 @@ async def _nothing_to_change(project: Project, prepared: Prepared, plan: Plan, c
     record_in_sync(caller.engine, prepared)
     if plan is prepared.plan and not plan.held:
         break_seal(project.paths)
-        verdict = await _ask_routes(project, prepared.spec)
+        verdict = await ask_routes(project, prepared.spec)
         if verdict.problems:
             raise NotReadyError(
                 "there is nothing to change, and not everything answers",
                 hint="autogit status; autogit logs",
                 faults=[Fault("route", "probe", problem) for problem in verdict.problems],
             )
-        write_seal(project, prepared)
+        _seal(project, prepared)
     view = present.plan_view(prepared, plan)
     return UpView(plan=view, in_sync=plan.count(Action.NOOP), urls=present.urls(prepared.spec))
 
@@ -310,7 +330,7 @@ async def _carry_out(
             return ()
         up = tuple(route for route in prepared.spec.routes if route.service not in failed)
         spec, is_whole = replace(prepared.spec, routes=up), plan is prepared.plan
-        verdict = await (_ask_routes(project, spec) if is_whole else _ask_what_runs(project, spec, recorder.lockfile))
+        verdict = await (ask_routes(project, spec) if is_whole else ask_what_runs(project, spec, recorder.lockfile))
         if verdict.certificate:
             await take_certificate_back(run, prepared.spec.certificate)
         return verdict.problems
@@ -336,27 +356,6 @@ async def _name_former_images(caller: Caller) -> None:
 
 async def _failed_before(_result: ApplyResult, _recorder: Recorder) -> Sequence[str]:
     return ("what was asked for failed",)
-
-
-async def _ask_routes(project: Project, spec: PlatformSpec) -> Verdict:
-    """Ask every route from outside."""
-    if spec.resolver and is_traefiks(project.settings):
-        return await certs_by_ingress.ask_routes(project, spec, spec.resolver)
-    fresh = project.certificates.facts(project.context.clock()).get(spec.base_domain)
-    serials = certs_by_ingress.serials_of(project, fresh) if fresh else frozenset[str]()
-    serial = next(iter(serials)) if len(serials) == 1 else ""
-    return await await_routes(spec, project.certificates.root_path(spec.base_domain), serial)
-
-
-async def _ask_what_runs(project: Project, spec: PlatformSpec, lockfile: Lockfile) -> Verdict:
-    """Ask the routes of what was applied, where it listens: what else is wished for waits for `up`."""
-    try:
-        runs = as_it_runs(project, lockfile)
-    except AutogitError as exc:  # what was changed is recorded all the same
-        return Verdict((exc.message,))
-    applied = {a.name for a, entry in lockfile.entries.items() if a.kind == spec.unit_kind and entry.attributes}
-    routes = tuple(route for route in spec.routes if route.service in applied)
-    return await _ask_routes(runs, replace(spec, routes=routes, ports=lockfile.ports, ingress=runs.settings.ingress))
 
 
 def _raise_failures(project: Project, result: ApplyResult, problems: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from autogit.core.traefik_resolver import STORAGE
 from autogit.errors import AutogitError, Fault
 from autogit.model.cert_hooks import CERT_HOOK
 from autogit.model.dns import DNS_RECORD
+from autogit.model.mirror_plan import MIRROR
 from autogit.model.plan import Action, Change, FieldChange, Note, Outcome, Plan
 from autogit.model.resource import Value
 from autogit.model.spec import PlatformSpec
@@ -69,13 +70,23 @@ def _detail(change: Change, plan: Plan) -> str:
     if change.address.kind == CERT_HOOK and change.after:
         version = change.after.attributes["version"]
         return f"{printable(shlex.join(change.after.payload.words))}, once v{version} is served"
-    if change.address.kind == DNS_RECORD:
-        return _record_detail(change)
+    if tell := _TOLD.get(change.address.kind):
+        return tell(change)
     if change.address.kind == "file" and change.action is not Action.HOLD:
         words = {Action.UPDATE: "reload", Action.REPLACE: "restart"}
         touched = [c for c in plan.pending if c.action in words and change.address in c.depends_on]
         return ", ".join(f"-> {words[c.action]} {c.address.name}" for c in touched)
     return ""
+
+
+def _mirror_detail(change: Change) -> str:
+    """Say what is mirrored and who fetches it, or what becomes of the copies."""
+    if change.after is None:
+        return "forgotten, its copies stay"
+    wish = change.after.attributes
+    place = f" at {_text(wish['server'])}" if wish["server"] else ""
+    what = f"{_text(wish['kind'])}:{_text(wish['owner'])}{place}, every {_span(wish['interval_seconds'])}"
+    return f"{what}; next: autogit mirror sync {change.address.name}"
 
 
 def _record_detail(change: Change) -> str:
@@ -91,6 +102,17 @@ def _record_detail(change: Change) -> str:
         values = f"{_text(before.get('values'))} -> {values}"
     ttl = "proxied" if after["proxied"] else f"ttl {after['ttl']}"
     return f"{values}    {after['provider']}, {ttl}"
+
+
+def _span(seconds: Value) -> str:
+    """Return a time in the largest unit that it is a whole number of."""
+    number = int(seconds) if isinstance(seconds, int) else 0
+    size, unit = next(pair for pair in _UNITS if number % pair[0] == 0)
+    return f"{number // size} {unit}"
+
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_TOLD = {DNS_RECORD: _record_detail, MIRROR: _mirror_detail}
 
 
 def note_view(note: Note) -> NoteView:

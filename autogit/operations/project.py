@@ -84,15 +84,19 @@ class Project:
     def engine(self) -> Engine:
         """The project as the engine takes it."""
         from autogit.operations.gitlab_wiring import with_gitlab  # noqa: PLC0415 - it is made of opened projects
+        from autogit.operations.mirror_wiring import with_mirrors  # noqa: PLC0415 - as above
 
         here = self.engine_here
         if self.dns is not None:
             here = replace(here, providers=(*here.providers, self.dns), gather_facts=self.gather_facts)
-        return with_gitlab(self, here)
+        return with_mirrors(self, with_gitlab(self, here))
 
     @property
     def engine_here(self) -> Engine:
-        """The project without what is kept in DNS and in GitLab: that it cannot be reached must not hinder the rest."""
+        """The project without what is kept in DNS and in GitLab, and without mirrors.
+
+        That those cannot be reached, or that mirrors.yml cannot be read, must not hinder the rest.
+        """
         return Engine(
             paths=self.paths,
             settings=self.settings,
@@ -206,7 +210,8 @@ def open_project(paths: ProjectPaths, progress: Progress = no_progress, viewpoin
     catalogue = load_project_catalogue(paths)
     settings = load_settings(paths.env_file, catalogue.descriptors)
     check_supported(settings)
-    inputs |= {path: file_digest(path) for path in (*settings.secret_files, str(paths.root / GITLAB_FILE))}
+    declared = (str(paths.root / GITLAB_FILE), str(paths.mirror_rules))
+    inputs |= {path: file_digest(path) for path in (*settings.secret_files, *declared)}
     effective = {**settings.effective(), **({"DOCKER_HOST": viewpoint.engine} if viewpoint.engine else {})}
     context = provider_context(paths, effective, progress)
     runtime = cast("Runtime", load_provider("compute", settings.runtime, context))

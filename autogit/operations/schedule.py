@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from autogit.model.schedule import (
     Schedule,
     ScheduleView,
 )
+from autogit.operations.mirror_wiring import has_mirrors
 from autogit.operations.project import Project
 from autogit.providers.host.schedule import Machine, Scheduler, SystemdScheduler, find_machine, find_scheduler
 from autogit.providers.host.secret_store import IDENTITY_VARIABLE
@@ -92,7 +94,9 @@ def _schedule(project: Project, machine: Machine, scheduler: Scheduler) -> Sched
         environment=_environment(project, machine.account.home),
         scope=machine.scope,
         user=machine.account.name if machine.account.uid != os.geteuid() else "",
+        host=socket.gethostname(),
         dns=project.dns is not None,
+        mirrors=has_mirrors(project.paths.mirror_rules),
     )
     return build_unit_schedule(context) if scheduler.kind == "systemd" else build_crontab_schedule(context)
 
@@ -117,6 +121,8 @@ def _search_path(project: Project) -> str:
     stays out: it is long (a crontab line may have 1000 characters) and another one in each shell.
     """
     names = {d.runs.embedded.program for d in project.catalogue.descriptors if d.runs.embedded}
+    if has_mirrors(project.paths.mirror_rules):
+        names |= {"git", "git-lfs"}
     names = (names | {"docker"}) - {"python"}  # python is always the one that runs AutoGit
     given = [folder for folder in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(folder).is_absolute()]
     useful = [f for f in given if f in _SYSTEM_FOLDERS or any(os.access(Path(f) / name, os.X_OK) for name in names)]

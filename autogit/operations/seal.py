@@ -26,6 +26,7 @@ from autogit.model.gitlab import GITLAB_FILE
 from autogit.model.plan import Action
 from autogit.model.project import ProjectPaths
 from autogit.operations.gitlab_wiring import is_wired
+from autogit.operations.mirror_wiring import is_recorded
 from autogit.operations.project import Project, input_trees
 from autogit.providers.compute.engine.wire import container_signatures, is_well
 from autogit.providers.host.atomic import write_atomic
@@ -41,10 +42,12 @@ def write_seal(project: Project, prepared: Prepared) -> None:
     """Remember that everything is in sync right now, and what that rests on.
 
     No seal is written where an input is no longer what the plan was made from (somebody edited `.env` meanwhile), or a
-    rendered file no longer what was seen.
+    rendered file no longer what was seen, or where a plan without mirrors left those for the next `up`.
     """
     if project.paths.env_file != project.paths.root / ".env":
         return  # the fast path serves the plain form of `up` only
+    if not is_recorded(project.paths.mirror_rules, prepared.lockfile):
+        return
     units = _units(project, prepared)
     if not units:
         return
@@ -116,7 +119,7 @@ def _programs(project: Project) -> Iterable[str]:
 def _files(project: Project, prepared: Prepared) -> Iterable[Path]:
     paths, certificate = project.paths, prepared.spec.certificate
     yield from (paths.env_file, paths.lockfile, paths.secrets_store, project.secrets.store.identity_path())
-    yield paths.root / GITLAB_FILE
+    yield from (paths.root / GITLAB_FILE, paths.mirror_rules)
     yield from (Path(certificate.fullchain), Path(certificate.key), project.certificates.root_path(certificate.name))
     yield from (Path(prepared.spec.resolver.storage),) if prepared.spec.resolver else ()
     yield from (project.hooks.record_file,) if certificate.hooks else ()

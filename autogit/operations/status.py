@@ -13,6 +13,7 @@ from autogit.model.healing import ServiceHealth, ServiceState
 from autogit.model.spec import PlatformSpec, ServiceSpec
 from autogit.model.views import (
     CertificateView,
+    MirrorSummaryView,
     Service,
     ServicePorts,
     ServiceStatusView,
@@ -36,8 +37,9 @@ async def status(project: Project) -> StatusView:
     services = tuple(view.model_copy(update=_healing(view, healths.get(view.name))) for view in seen)
     certificate = _certificate(project, prepared, checks)
     holder = find_holder(project.paths.apply_lock)
+    mirrors = _mirrors(project)
     return StatusView(
-        status=_overall(services, certificate),
+        status=_overall(services, certificate, mirrors),
         runtime=prepared.spec.runtime,
         base_domain=prepared.spec.base_domain,
         services=services,
@@ -45,6 +47,7 @@ async def status(project: Project) -> StatusView:
         drift=sum(1 for c in prepared.plan.changes if c.drift),
         pending=len(prepared.plan.pending) + len(prepared.plan.held),
         certificate=certificate,
+        mirrors=mirrors,
         last_apply=dict(prepared.lockfile.last_apply),
         lock_holder=f"{holder.command} (pid {holder.pid}, since {holder.since})" if holder else "",
         notes=tuple(present.note_view(n) for n in prepared.spec.notes),
@@ -158,10 +161,26 @@ def _certificate(project: Project, prepared: Prepared, checks: Mapping[str, Rout
     )
 
 
-def _overall(services: tuple[ServiceStatusView, ...], certificate: CertificateView | None) -> Status:
-    """Return the worst of what runs here; what this runtime cannot run does not count."""
+def _mirrors(project: Project) -> MirrorSummaryView | None:
+    if not project.paths.mirror_rules.exists():
+        return None
+    from autogit.operations.mirror_health import summary  # noqa: PLC0415 - for those who mirror something
+
+    return summary(project)
+
+
+def _overall(
+    services: tuple[ServiceStatusView, ...], certificate: CertificateView | None, mirrors: MirrorSummaryView | None
+) -> Status:
+    """Return the worst of what runs here; what this runtime cannot run does not count.
+
+    A copy that is not proven within its limit makes the platform a degraded one. A source that is gone does not: what
+    it had is kept, and nothing here brings it back.
+    """
     states = {s.status for s in services if s.status != "unknown" or s.detail.startswith("not running")}
     if certificate is not None and certificate.matches is False:
+        states.add("degraded")
+    if mirrors is not None and mirrors.counts.get("stale"):
         states.add("degraded")
     ranks: tuple[Status, ...] = ("unhealthy", "unknown", "degraded", "healthy")
     return next((status for status in ranks if status in states), "unknown")

@@ -60,7 +60,10 @@ def test_a_damaged_lockfile_makes_it_not_ready(client, tmp_path):
 
 def test_the_description_names_every_route_and_no_page_loads_scripts_from_elsewhere(client):
     description = client.get("/openapi.json").json()
-    assert set(description["paths"]) == {"/healthz", "/readyz", "/api/v1/services", "/api/v1/security/analyze"}
+    copies = {f"/git/{{rule}}/{{path}}.git/{what}" for what in ("info/refs", "git-upload-pack", "git-receive-pack")}
+    assert set(description["paths"]) == {
+        "/healthz", "/readyz", "/api/v1/services", "/api/v1/security/analyze", *copies,
+    }  # fmt: skip
     statuses = description["components"]["schemas"]["Service"]["properties"]["status"]["enum"]
     assert statuses == ["healthy", "degraded", "unhealthy", "unknown"]
     assert client.get("/docs").status_code == 404

@@ -49,6 +49,9 @@ METRICS = {
     "tempo's generator": "traces_spanmetrics_calls_total traces_spanmetrics_latency_bucket",
     "autogit, later": "autogit_certificate_not_after_timestamp_seconds autogit_dns_records autogit_dns_drift_records "
     "autogit_dns_last_check_timestamp_seconds autogit_dns_failures_total",
+    "api": "autogit_mirror_state autogit_mirror_lag_seconds autogit_mirror_last_proof_timestamp_seconds "
+    "autogit_mirror_failures autogit_mirror_last_sync_timestamp_seconds autogit_mirror_sync_seconds "
+    "autogit_mirror_sync_changed autogit_mirror_sync_requests autogit_mirror_sync_problems",
     "prompt-filter": "autogit_prompt_filter_requests_total autogit_prompt_filter_verdicts_total "
     "autogit_prompt_filter_seconds_bucket autogit_prompt_filter_bytes_sum autogit_prompt_filter_bytes_bucket "
     "autogit_prompt_filter_failures_total autogit_prompt_filter_waiting autogit_prompt_filter_unjudged_total "
@@ -58,7 +61,8 @@ KNOWN = {name for names in METRICS.values() for name in names.split()}
 # Grafana's own variables, as it would fill them in.
 FILLED = {
     "$__rate_interval": "1m", "$__range": "6h", "$__auto": "1m", "${search:doublequote}": '"x \\" y"',
-    "$router": "gitlab@file|api@file", "$service": "gitlab|loki", "${__tags}": 'service="traefik"',
+    "$router": "gitlab@file|api@file", "$service": "gitlab|loki", "$mirror": "github-you",
+    "${__tags}": 'service="traefik"',
     "${__span.traceId}": "0af7651916cd43dd8448eb211c80319c",
 }  # fmt: skip
 _LABEL = r"[a-zA-Z_]\w*"
@@ -170,8 +174,8 @@ def test_the_provider_reads_the_folder_that_is_mounted(grafana):
     )
 
 
-def test_seven_dashboards_can_be_told_apart_and_hold_no_ids_of_another_grafana(dashboards):
-    assert len(dashboards) == len({d["uid"] for d in dashboards.values()}) == 7
+def test_eight_dashboards_can_be_told_apart_and_hold_no_ids_of_another_grafana(dashboards):
+    assert len(dashboards) == len({d["uid"] for d in dashboards.values()}) == 8
     for path, dashboard in dashboards.items():
         assert "id" not in dashboard, path
         assert "__inputs" not in json.dumps(dashboard), path
@@ -351,12 +355,10 @@ def test_sign_in_sends_browsers_to_the_public_address_and_calls_gitlab_on_the_we
     assert not any(m.source == spec.certificate.key or m.source == str(spec.paths.certs) for m in container.mounts)
 
 
-def test_sign_in_without_its_secret_or_without_gitlab_is_refused(grafana):
-    with pytest.raises(SettingsError) as refused:
-        grafana("gitlab", env="\nGRAFANA_GITLAB_SIGN_IN=true\n")
-    assert {(f.subject, f.message) for f in refused.value.faults} == {
-        (f"GRAFANA_GITLAB_CLIENT_{name}", "is needed with GRAFANA_GITLAB_SIGN_IN=true") for name in ("ID", "SECRET")
-    }
+def test_sign_in_waits_for_its_application_and_without_gitlab_it_is_refused(grafana):
+    found = _environment(grafana("gitlab", env="\nGRAFANA_GITLAB_SIGN_IN=true\n")[0])
+    names = ("ENABLED", "CLIENT_ID__FILE", "CLIENT_SECRET__FILE")
+    assert [found[f"GF_AUTH_GITLAB_{name}"] for name in names] == ["false", "", ""]
     with pytest.raises(SettingsError) as refused:
         grafana(env=SIGN_IN)
     assert [f.message for f in refused.value.faults] == ["needs the service gitlab: add it to SERVICES_ENABLED"]
@@ -365,12 +367,11 @@ def test_sign_in_without_its_secret_or_without_gitlab_is_refused(grafana):
 @pytest.mark.parametrize("value", [CANARY, "$HOME $(id) `id`", "a,b\nGF_LOG_LEVEL=debug"])
 def test_hostile_values_stay_values(grafana, workbench, value):
     settings = workbench.settings(f"RUNTIME=docker\nSERVICES_ENABLED=grafana,gitlab\n{SIGN_IN}")
-    given = {**settings.service_settings, "GRAFANA_ALLOWED_GROUPS": value, "GRAFANA_GITLAB_CLIENT_ID": value}
+    given = {**settings.service_settings, "GRAFANA_ALLOWED_GROUPS": value}
     spec = _build(workbench, settings.model_copy(update={"service_settings": given}))
     read = yaml.safe_load(render(spec).files["docker-compose.yml"].text)["services"]["grafana"]["environment"]
-    for name in ("GF_AUTH_GITLAB_ALLOWED_GROUPS", "GF_AUTH_GITLAB_CLIENT_ID"):
-        # A line break comes back as a space: the image reads its environment line by line.
-        assert read[name].replace("$$", "$") == " ".join(value.split())
+    # A line break comes back as a space: the image reads its environment line by line.
+    assert read["GF_AUTH_GITLAB_ALLOWED_GROUPS"].replace("$$", "$") == " ".join(value.split())
 
 
 def _build(workbench, settings):

@@ -539,8 +539,8 @@ def test_rules_cover_what_the_platform_promises_to_watch():
     text = " ".join(str(rule["expr"]) for rule in _alerts())
     for metric in (
         "up == 0", "traefik_tls_certs_not_after", "filesystem:available:ratio", "container_oom_events_total",
-        "node_vmstat_oom_kill", "router:errors:ratio_rate5m", "autogit_mirror_stale",
-        "autogit_mirror_last_success_timestamp_seconds", "autogit_backup_last_success_timestamp_seconds",
+        "node_vmstat_oom_kill", "router:errors:ratio_rate5m", "autogit_mirror_state",
+        "autogit_mirror_last_sync_timestamp_seconds", "autogit_backup_last_success_timestamp_seconds",
         "autogit_backup_last_failure_timestamp_seconds", "autogit_certificate_not_after_timestamp_seconds",
         "gitlab_runner_failed_jobs_total", "DCGM_FI_DEV_XID_ERRORS", "loki_discarded_samples_total",
         "tempo_discarded_spans_total",

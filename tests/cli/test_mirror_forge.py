@@ -66,6 +66,13 @@ def test_a_group_is_copied_and_no_token_shows(mirrored, forge, team):
     assert [path for path in files if mirrored.token.encode() in path.read_bytes()] == []
 
 
+def test_a_forge_of_which_nothing_is_due_is_not_asked(mirrored, forge):
+    forge.requests.clear()
+    done = mirrored("mirror", "sync", "--due", "--format", "json")
+    assert (done.code, forge.requests) == (0, [])
+    assert done.json()["counts"]["ok"] > 0
+
+
 def test_a_project_that_was_renamed_keeps_its_copy(mirrored, team):
     group, api, _ = team
     before = _views(mirrored, "status")["app"]

@@ -178,3 +178,16 @@ def test_no_secret_gets_into_a_unit(autogit, host, env, monkeypatch):
     done = autogit("schedule", "install", "--dry-run")
     assert "canary" not in done.out
     assert f"Environment=AUTOGIT_IDENTITY_FILE={autogit.root}/identity.txt\n" in done.out
+
+
+def test_mirrors_bring_a_timer_and_take_it_with_them(autogit, host):
+    machine = host("systemd")
+    units = machine.units
+    (autogit.root / "mirrors.yml").write_text("mirrors:\n- {name: yours, kind: github, owner: you}\n")
+    assert autogit("schedule", "install", "--yes").code == 0
+    assert (units / "autogit-autogit-mirror-sync.timer").exists()
+    assert "mirror sync --due" in (units / "autogit-autogit-mirror-sync.service").read_text()
+    (autogit.root / "mirrors.yml").write_text("mirrors: []\n")
+    assert autogit("schedule", "install", "--yes").code == 0
+    assert not (units / "autogit-autogit-mirror-sync.timer").exists()
+    assert (units / "autogit-autogit-reconcile.service").exists()

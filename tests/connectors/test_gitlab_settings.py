@@ -43,7 +43,7 @@ NESTED = replace(TOOLS, depends_on=(OPS.address,))
 ANA = wish("user/ana", name="Ana", email="ana@example.com", admin=False)
 GRAFANA = wish(
     "application/grafana",
-    payload="grafana_oidc_secret",
+    payload="GRAFANA_GITLAB_CLIENT",
     replace_on=("redirect_uri", "scopes", "confidential"),
     redirect_uri="https://grafana.autogit.localhost/login/gitlab",
     scopes=("email", "openid", "profile"),
@@ -215,13 +215,14 @@ class TestGroupsAndUsers:
 
     def test_what_a_killed_run_made_is_ours(self, gitlab):
         gitlab.apply([OPS, GRAFANA])
-        del gitlab.kept["grafana_oidc_secret"]
+        del gitlab.kept["GRAFANA_GITLAB_CLIENT_SECRET"]
         begun = {w.address: LockEntry(w.address, {}, intended=intent(w)) for w in (OPS, GRAFANA)}
         gitlab.lockfile = Lockfile(entries=begun)
         assert gitlab.pending([OPS, GRAFANA]) == {"application/grafana": Action.UPDATE}
         gitlab.apply([OPS, GRAFANA])
         assert len(gitlab.api.applications.list(get_all=True)) == 1
-        assert gitlab.kept["grafana_oidc_secret"] == next(iter(gitlab.world.fake.state.applications.values()))["secret"]
+        (application,) = gitlab.world.fake.state.applications.values()
+        assert gitlab.kept["GRAFANA_GITLAB_CLIENT_SECRET"] == application["secret"]
 
     def test_what_somebody_makes_after_the_plan_is_not_taken(self, gitlab):
         (change,) = gitlab.plan([OPS]).pending
@@ -273,17 +274,19 @@ class TestGroupsAndUsers:
 class TestApplication:
     def test_its_secret_is_kept_and_shown_nowhere(self, gitlab):
         (outcome,) = gitlab.apply([GRAFANA])
-        secret = gitlab.kept["grafana_oidc_secret"]
+        secret = gitlab.kept["GRAFANA_GITLAB_CLIENT_SECRET"]
         assert secret == next(iter(gitlab.world.fake.state.applications.values()))["secret"]
         assert secret not in repr(outcome) + repr(gitlab.lockfile)
-        assert set(outcome.attributes) == {"id", "client_id"}
+        assert set(outcome.attributes) == {"id"}
+        client_id = gitlab.kept["GRAFANA_GITLAB_CLIENT_ID"]
+        assert client_id not in repr(outcome) + repr(gitlab.lockfile)
 
     def test_a_lost_secret_is_renewed(self, gitlab):
         gitlab.apply([GRAFANA])
-        old = gitlab.kept.pop("grafana_oidc_secret")
+        old = gitlab.kept.pop("GRAFANA_GITLAB_CLIENT_SECRET")
         assert gitlab.pending([GRAFANA]) == {"application/grafana": Action.UPDATE}
         gitlab.apply([GRAFANA])
-        assert gitlab.kept["grafana_oidc_secret"] != old
+        assert gitlab.kept["GRAFANA_GITLAB_CLIENT_SECRET"] != old
         assert gitlab.pending([GRAFANA]) == {}
         assert len(gitlab.api.applications.list(get_all=True)) == 1
 

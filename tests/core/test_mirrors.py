@@ -7,9 +7,27 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autogit.core.mirrors import copy_folder, next_check, parse_source, read_rules, rule_name, standing, write_rules
+from autogit.core.mirrors import (
+    copy_folder,
+    fit_path,
+    next_check,
+    parse_source,
+    read_rules,
+    rule_name,
+    standing,
+    target_paths,
+    write_rules,
+)
 from autogit.errors import SettingsError, UsageError
-from autogit.model.mirror import MirrorRecord, MirrorRule, MirrorState, Proof, SourceKind, SourceRepository
+from autogit.model.mirror import (
+    MirrorRecord,
+    MirrorRule,
+    MirrorState,
+    Proof,
+    SourceKind,
+    SourceRepository,
+    TargetRecord,
+)
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 RULE = MirrorRule(name="github-you", kind=SourceKind.GITHUB, owner="you")
@@ -110,6 +128,60 @@ def test_two_that_differ_by_case_have_two_folders():
 )
 def test_only_a_proof_within_its_limit_is_ok(record, state):
     assert standing(record, RULE, NOW) is state
+
+
+@pytest.mark.parametrize(
+    ("target", "state"),
+    [
+        (None, MirrorState.NEW),
+        (TargetRecord(error="no"), MirrorState.FAILING),
+        (TargetRecord(proof=Proof(NOW - timedelta(hours=1), 3, "d")), MirrorState.OK),
+        (TargetRecord(proof=Proof(NOW - timedelta(hours=1), 3, "d"), error="no"), MirrorState.FAILING),
+        (TargetRecord(proof=Proof(NOW - timedelta(hours=25), 3, "d")), MirrorState.STALE),
+    ],
+)
+def test_with_a_group_its_project_must_be_proven_too(target, state):
+    record = replace(_proven(1), target=target)
+    assert standing(record, RULE.model_copy(update={"group": "mirrors"}), NOW) is state
+    assert standing(record, RULE, NOW) is MirrorState.OK
+
+
+@pytest.mark.parametrize(
+    ("path", "fit"),
+    [
+        ("app", "app"),
+        ("group/sub/app", "group/sub/app"),
+        (".github", "github"),
+        ("a--b/_x_", "a-b/x"),
+        ("x/y", "x-mirror/y"),
+        ("tree", "tree-mirror"),
+        ("app.git", "app.git-mirror"),
+        ("naïve app", "na-ve-app"),
+        ("-/..", "x-mirror/x-mirror"),
+    ],
+)
+def test_a_path_is_made_fit_for_gitlab(path, fit):
+    assert fit_path(path) == fit
+
+
+def test_paths_that_clash_are_told_apart_and_who_has_a_project_keeps_its_path():
+    records = [
+        replace(RECORD, identity="github:1", path="App", target=TargetRecord(7, "mirrors/kept")),
+        replace(RECORD, identity="github:2", path="kept"),
+        replace(RECORD, identity="github:3", path="Site"),
+        replace(RECORD, identity="github:4", path="site"),
+        replace(RECORD, identity="github:5", path="folder"),
+        replace(RECORD, identity="github:6", path="folder/in"),
+        replace(RECORD, identity="github:7", path="taken"),
+    ]
+    paths = target_paths("mirrors", records, ["Mirrors/Taken"])
+    assert paths == target_paths("mirrors", records[::-1], ["Mirrors/Taken"])
+    assert paths["github:1"] == "mirrors/kept"
+    assert paths["github:3"] == "mirrors/Site"
+    assert paths["github:6"] == "mirrors/folder/in"
+    endings = {"github:2": "kept", "github:4": "site", "github:5": "folder", "github:7": "taken"}
+    for identity, name in endings.items():
+        assert paths[identity].startswith(f"mirrors/{name}-")
 
 
 def test_checks_are_spread_and_failures_wait_longer_but_not_past_the_limit():

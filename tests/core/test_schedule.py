@@ -16,6 +16,7 @@ from autogit.core.schedule import (
     JOBS as ALL_JOBS,
 )
 from autogit.core.schedule import (
+    MIRROR_SYNC,
     build_crontab_schedule,
     build_unit_schedule,
     quote_cron_command,
@@ -50,6 +51,10 @@ def context(root="/srv/autogit", **changes):
         environment={"HOME": "/home/me", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
     )
     return dataclasses.replace(plain, **changes)
+
+
+def _mirror_jobs():
+    return [job for job in ALL_JOBS if job.name == MIRROR_SYNC]
 
 
 def unit(context, jobs=JOBS):
@@ -121,6 +126,16 @@ class TestUnits:
     def test_a_job_that_a_runtime_has_no_use_for_is_left_out(self):
         assert [job.name for job in select_jobs(context(runtime="embedded"), [*JOBS, TIMER])] == ["reconcile"]
 
+    def test_a_job_for_mirrors_is_for_those_who_have_some(self):
+        assert MIRROR_SYNC not in {job.name for job in select_jobs(context())}
+        assert MIRROR_SYNC in {job.name for job in select_jobs(context(mirrors=True))}
+
+    def test_mirrors_are_synced_every_five_minutes_as_long_after_as_each_time_on_this_host(self):
+        service, timer = build_unit_schedule(context(mirrors=True), _mirror_jobs()).files
+        for line in ("OnCalendar=*:0/5", "RandomizedDelaySec=120", "FixedRandomDelay=yes"):
+            assert line in timer.text.splitlines()
+        assert "autogit mirror sync --due --project-dir /srv/autogit" in service.text
+
     @pytest.mark.parametrize("path", ["/srv/a\nb", "/srv/a\x1bb", "/srv/a\udcffb"])
     @pytest.mark.parametrize("build", [build_unit_schedule, build_crontab_schedule])
     def test_a_path_that_no_line_can_hold_is_refused(self, build, path):
@@ -153,6 +168,16 @@ class TestCrontab:
         (line,) = lines(context(), [TIMER])
         assert "* 3600 / 65536" in line
         assert "%" not in line
+
+    def test_a_steady_job_waits_as_long_each_time_and_otherwise_on_another_host(self):
+        def delay(host):
+            (line,) = lines(context(host=host, mirrors=True), _mirror_jobs())
+            return int(re.search(r"sleep (\d+); exec", line)[1])
+
+        delays = [delay(f"host-{number}") for number in range(20)]
+        assert delays == [delay(f"host-{number}") for number in range(20)]
+        assert len(set(delays)) > 10
+        assert all(0 <= seconds < 120 for seconds in delays)
 
     def test_a_line_says_to_a_shell_what_was_meant(self, tmp_path):
         program = _recorder(tmp_path / "it's 100% $x a=b" / "autogit", tmp_path)

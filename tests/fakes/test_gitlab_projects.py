@@ -295,3 +295,27 @@ def test_unchanged_answers_cost_304(fake, project):
     first = requests.get(url, headers=headers, timeout=10)
     again = requests.get(url, headers=headers | {"If-None-Match": first.headers["ETag"]}, timeout=10)
     assert (again.status_code, again.content) == (304, b"")
+
+
+class TestCustomAttributes:
+    def test_an_administrator_sets_shows_and_deletes_them(self, api, group, project):
+        project.customattributes.set("source", "github:1")
+        assert project.customattributes.get("source").value == "github:1"
+        (shown,) = group.projects.list(with_custom_attributes="true", get_all=True)
+        assert shown.custom_attributes == [{"key": "source", "value": "github:1"}]
+        project.customattributes.delete("source")
+        assert project.customattributes.list(get_all=True) == []
+        with pytest.raises(client.GitlabGetError) as missing:
+            project.customattributes.get("source")
+        assert missing.value.response_code == 404
+
+    def test_for_others_they_are_not_there(self, fake, api, group, project):
+        project.customattributes.set("source", "github:1")
+        fake.seed_user("ada")
+        fake.add_member("ada", "team", 50)
+        hers = connect(fake, fake.seed_token("ada"))
+        (shown,) = hers.groups.get("team").projects.list(with_custom_attributes="true", get_all=True)
+        assert "custom_attributes" not in shown.attributes
+        with pytest.raises(client.GitlabHttpError) as refused:
+            hers.http_get(f"/projects/{project.id}/custom_attributes")
+        assert refused.value.response_code == 403

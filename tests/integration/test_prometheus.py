@@ -35,12 +35,12 @@ def monitored():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ask(installation, path, password=None):
-    """GET a path of Prometheus' public route; returns (status, parsed body or None)."""
+def _ask(installation, path, password=None, host="prometheus"):
+    """GET a path of a public route, Prometheus' unless told; returns (status, parsed body or None)."""
     context = ssl.create_default_context(cafile=installation.root_certificate)
     context.check_hostname = False  # the name is checked by the probe's own tests; here it need not resolve
     request = urllib.request.Request(f"https://127.0.0.1:{installation.https_port}{path}")
-    request.add_header("Host", "prometheus.autogit.localhost")
+    request.add_header("Host", f"{host}.autogit.localhost")
     if password:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
@@ -72,10 +72,15 @@ def test_every_scrape_target_is_up(monitored):
     while True:
         _, body = _ask(monitored, query, CANARIES["PROMETHEUS_PASSWORD"])
         seen = {row["metric"]["job"]: row["value"][1] for row in body["data"]["result"]}
-        if seen == {"prometheus": "1", "traefik": "1"}:
+        if seen == {"api": "1", "prometheus": "1", "traefik": "1"}:
             break
         assert time.monotonic() < deadline, seen
         time.sleep(1)
+
+
+def test_nobody_sees_the_metrics_of_the_api_through_the_ingress(monitored):
+    assert _ask(monitored, "/healthz", host="api") == (200, {"status": "ok"})
+    assert _ask(monitored, "/metrics", host="api") == (404, None)
 
 
 def test_traefik_says_nothing_of_a_warning(monitored):

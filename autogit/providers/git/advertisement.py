@@ -6,8 +6,10 @@ gitprotocol-http(5), "Smart Clients"; gitprotocol-pack(5), "Reference Discovery"
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -31,16 +33,20 @@ _MOST_BYTES = 512 << 20
 _NO_ID = "0"
 _REDIRECTS = {301, 302, 307, 308}
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 60.0
+_MOST_READS = 5
+_PART_BYTES = 1 << 20
 
 
 class RefsByHttp:
     """Asks for the refs of many repositories; safe in threads.
 
-    A token goes to the host it is for and to no other: a redirect elsewhere is followed without it.
+    A token goes to the host it is for and to no other: a redirect elsewhere is followed without it. Whoever says
+    nothing for `read_seconds`, or is not done after five times that, is given up.
     """
 
-    def __init__(self, *, connections: int = 16) -> None:
+    def __init__(self, *, connections: int = 16, read_seconds: float = _READ_SECONDS) -> None:
         self._connections = connections
+        self._read_seconds = read_seconds
         self._kept: PoolManager | None = None
 
     def ask(self, url: str, login: tuple[str, str] | None = None) -> Advertisement:
@@ -62,7 +68,7 @@ class RefsByHttp:
         raise RejectedError(f"git: {url} redirects too often, or to what is no web address")
 
     def _get(self, target: str, login: tuple[str, str] | None) -> BaseHTTPResponse:
-        from urllib3.exceptions import HTTPError, SSLError  # noqa: PLC0415 - 30 ms that only mirrors need
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - 30 ms that only mirrors need
 
         headers = {"User-Agent": "git/2 (autogit)", "Accept-Encoding": "gzip", "Pragma": "no-cache"}
         if login:
@@ -70,13 +76,13 @@ class RefsByHttp:
         place = f"{urlsplit(target).scheme}://{urlsplit(target).netloc}"
         try:
             return self._pool().request("GET", target, headers=headers, redirect=False, preload_content=False)
-        except SSLError as exc:
-            raise UnavailableError(
-                f"git: {place}: its certificate is not trusted",
-                hint="is the clock right, and the authority known here?",
-            ) from exc
         except HTTPError as exc:
-            reason = getattr(exc, "reason", None) or exc
+            reason = getattr(exc, "reason", None) or exc  # after retries it is wrapped
+            if isinstance(why := next(iter(reason.args), None), ssl.SSLCertVerificationError):
+                raise UnavailableError(
+                    f"git: {place}: its certificate is not trusted ({why.verify_message})",
+                    hint="is the clock right, and the authority known here?",
+                ) from exc
             raise UnavailableError(f"git: {place} cannot be reached: {_plain(reason)}") from exc
 
     def _pool(self) -> PoolManager:
@@ -87,7 +93,7 @@ class RefsByHttp:
                 num_pools=32,
                 maxsize=self._connections,
                 block=True,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+                timeout=Timeout(connect=_CONNECT_SECONDS, read=self._read_seconds),
                 retries=Retry(connect=1, read=1, redirect=False, status=0, other=0),
             )
         return self._kept
@@ -100,14 +106,24 @@ class RefsByHttp:
                 raise _refusal(url, answer.status, answer.headers.get("Retry-After", ""))
             if answer.headers.get("Content-Type", "").partition(";")[0].strip() != _TYPE:
                 raise RejectedError(f"git: {url} does not answer as a git server does")
-            body = answer.read(_MOST_BYTES + 1, decode_content=True)
-            if len(body) > _MOST_BYTES:
-                raise RejectedError(f"git: {url} shows more refs than {_MOST_BYTES >> 20} MiB hold")
-            return parse(url, body)
+            return parse(url, self._whole(url, answer))
         except HTTPError as exc:
             raise UnavailableError(f"git: {url}: the connection broke amid its refs") from exc
         finally:
             answer.drain_conn() if answer.status != 200 else answer.release_conn()  # noqa: PLR2004 - OK
+
+    def _whole(self, url: str, answer: BaseHTTPResponse) -> bytes:
+        """Return the body; a byte now and then does not keep a connection, and with it the whole sync, for ever."""
+        until = monotonic() + self._read_seconds * _MOST_READS
+        body = bytearray()
+        while part := answer.read1(_PART_BYTES, decode_content=True):
+            body += part
+            if len(body) > _MOST_BYTES:
+                raise RejectedError(f"git: {url} shows more refs than {_MOST_BYTES >> 20} MiB hold")
+            if monotonic() > until:
+                answer.close()
+                raise UnavailableError(f"git: {url} is too slow: {len(body)} bytes of its refs came, and no end")
+        return bytes(body)
 
 
 def _plain(reason: object) -> str:

@@ -38,7 +38,11 @@ async def copy_lock(folder: Path, wait_seconds: float) -> AsyncIterator[int]:
         if os.pread(descriptor, 64, 0).strip():
             _sweep(folder)
         _note(descriptor, str(os.getpid()))
-        yield descriptor
+        try:
+            yield descriptor
+        except BaseException:
+            _sweep(folder)  # half a pack would go on filling a disk that is full already
+            raise
         _note(descriptor, "")
     finally:
         os.close(descriptor)

@@ -29,11 +29,11 @@ def read_refs(folder: Path) -> dict[str, str]:
     if has_loose_refs(folder):
         return {}
     try:
-        lines = (folder / "packed-refs").read_bytes().splitlines()
+        text = os.fsdecode((folder / "packed-refs").read_bytes())
     except OSError:
         return {}
-    pairs = (line.partition(b" ") for line in lines if line[:1] not in {b"#", b"^"})
-    return {os.fsdecode(name): object_id.decode() for object_id, _, name in pairs}
+    pairs = (line.partition(" ") for line in text.split("\n") if line and line[0] not in "#^")
+    return {name: object_id for object_id, _, name in pairs}
 
 
 def replace_file(path: Path, body: bytes) -> None:

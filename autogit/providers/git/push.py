@@ -22,7 +22,11 @@ from autogit.providers.git.scratch import scratch_folder
 _PLAIN_NAMESPACES = ("refs/heads/", "refs/tags/", "refs/notes/")
 _AT_ONCE = 1000
 _LINE = re.compile(r"^([ +\-*=!])\t([^\t\n]*):(refs/[^\t\n]+)\t(.*)$", re.MULTILINE)
-_FATAL = re.compile(r"^(?:fatal:|error: RPC failed)", re.MULTILINE)
+_FATAL = re.compile(r"^(?:fatal:|error: RPC failed|remote: .*(?:No space left|Disk quota))", re.MULTILINE)
+_TOLD = re.compile(r"^remote: +GitLab: +(.+?)\s*$", re.MULTILINE)
+_BY_HOOK = "hook declined"
+_LONGEST_REASON = 300
+_MOST_REFUSALS = 64
 _NO_ATOMIC = "does not support --atomic"
 _NO_OPTIONS = "does not support push options"
 _PUSHED = "autogit-pushed"
@@ -41,7 +45,11 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Where a push goes to. `overwrite` names refs of the target that may be replaced though they are not ours."""
+    """Where a push goes to. `overwrite` names refs of the target that may be replaced though they are not ours.
+
+    `name` is what the target is known by where its address may change ("": by its address). `config` is git's, for
+    this address.
+    """
 
     url: str
     credential: Credential | None = None
@@ -49,6 +57,8 @@ class Writing:
     overwrite: frozenset[str] = frozenset()
     skip_ci: bool = True
     budget_seconds: float = 3600.0
+    name: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,11 @@ def target_refs(refs: Mapping[str, str], layout: Layout) -> dict[str, str]:
     return restored | wanted
 
 
+def pushed_before(copy: BareCopy, target: str) -> dict[str, str]:
+    """Return the refs that were pushed from a copy to a target (its name, or its address), as they were then."""
+    return _Memory(copy, target).ours
+
+
 async def push(copy: BareCopy, found: Mapping[str, str], writing: Writing) -> PushResult:
     """Make a target show what a copy holds. `found` are the refs that the target shows now (`advertise`).
 
@@ -76,7 +91,7 @@ async def push(copy: BareCopy, found: Mapping[str, str], writing: Writing) -> Pu
     deleted. Raises what `Git.run` raises when nothing could be pushed.
     """
     async with copy.lock():
-        memory = _Memory(copy, writing.url)
+        memory = _Memory(copy, writing.name or writing.url)
         wanted = target_refs(await copy.refs(), writing.layout)
         moves = {name: new for name, new in wanted.items() if found.get(name) != new}
         moves |= dict.fromkeys((memory.ours.keys() & found.keys()) - wanted.keys(), "")
@@ -94,8 +109,8 @@ async def push(copy: BareCopy, found: Mapping[str, str], writing: Writing) -> Pu
 class _Memory:
     """What we pushed to one target: its refs and ids, in a file of the copy."""
 
-    def __init__(self, copy: BareCopy, url: str) -> None:
-        digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    def __init__(self, copy: BareCopy, target: str) -> None:
+        digest = hashlib.sha256(target.encode()).hexdigest()[:16]
         self._path = copy.path / _PUSHED / f"{digest}.json"
         self.ours = self._load()
 
@@ -119,6 +134,8 @@ class _Memory:
 
     def _save(self, refs: Mapping[str, str]) -> None:
         self._path.parent.mkdir(exist_ok=True)
+        # The copy's lock is held: a draft that lies there is a killed run's.
+        self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
         replace_file(self._path, json.dumps(dict(sorted(refs.items())), indent=0).encode())
 
 
@@ -135,6 +152,7 @@ class _Sender:
         self._found = found
         self._writing = writing
         self._atomic = True
+        self._refusals = 0
         self._options: tuple[str, ...] = ("--push-option=ci.skip",) if writing.skip_ci else ()
 
     async def send(self, moves: Mapping[str, str]) -> tuple[set[str], dict[str, str]]:
@@ -155,8 +173,14 @@ class _Sender:
         if not refused or not self._atomic:
             return landed, refused
         landed, refused = set(), {}
-        for group in _by_namespace(moves):  # one that is refused took all others with it: now each for itself
-            one, other = _outcome(await self._push(group, atomic=False))
+        waiting = _by_namespace(moves)  # one that is refused took all others with it: now in ever smaller parts
+        while waiting:
+            part = waiting.pop()
+            one, other = _outcome(await self._push(part, atomic=False))
+            self._refusals += len(other) == len(part)
+            if len(other) == len(part) > 1 and self._refusals <= _MOST_REFUSALS:
+                waiting += _halves(part)
+                continue
             landed |= one
             refused |= other
         return landed, refused
@@ -185,6 +209,7 @@ class _Sender:
             url=self._writing.url,
             credential=self._writing.credential,
             budget_seconds=self._writing.budget_seconds,
+            config=self._writing.config,
             environment={"GIT_OBJECT_DIRECTORY": str((self._copy.path / "objects").absolute())},
             accept=(0, 1, 128),
         )  # fmt: skip
@@ -236,13 +261,20 @@ def _by_namespace(moves: Mapping[str, str]) -> list[dict[str, str]]:
     return list(groups.values())
 
 
+def _halves(moves: Mapping[str, str]) -> list[dict[str, str]]:
+    names = sorted(moves)
+    middle = len(names) // 2
+    return [{name: moves[name] for name in some} for some in (names[:middle], names[middle:])]
+
+
 def _outcome(answer: Answer) -> tuple[set[str], dict[str, str]]:
     """Read git's porcelain: a flag, source:target, what happened (git-push(1), OUTPUT)."""
     landed: set[str] = set()
     refused: dict[str, str] = {}
+    told = " ".join(dict.fromkeys(_TOLD.findall(answer.stderr)))[:_LONGEST_REASON]
     for flag, _, name, text in _LINE.findall(answer.text):
         if flag == "!":
-            refused[name] = text
+            refused[name] = f"{text}: {told}" if told and _BY_HOOK in text else text
         else:
             landed.add(name)
     return landed, refused

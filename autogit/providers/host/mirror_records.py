@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autogit.errors import MirrorRecordsError, StorageFullError
-from autogit.model.mirror import MirrorRecord, Proof
+from autogit.model.mirror import MirrorRecord, Proof, TargetRecord
 
 _SCHEMA = 1
 _BUSY_SECONDS = 15
@@ -31,6 +31,17 @@ class MirrorRecords:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._kept: sqlite3.Connection | None = None
+
+    @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keep one connection for all calls within: opening the file costs more than most of them."""
+        self._kept = database = self._connect()
+        try:
+            yield
+        finally:
+            self._kept = None
+            database.close()
 
     def load(self) -> list[MirrorRecord]:
         """Return all records, by rule and path. Raises MirrorRecordsError."""
@@ -78,15 +89,29 @@ class MirrorRecords:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection in a transaction."""
+        database = self._kept or self._connect()
+        try:
+            with database:
+                yield database
+        except (sqlite3.Error, OSError) as exc:
+            raise self._fault(exc) from exc
+        finally:
+            if database is not self._kept:
+                database.close()
+
+    def _connect(self) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as database:
+            with contextlib.ExitStack() as undo:
+                database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+                undo.callback(database.close)
                 self._prepare(database)
-                with database:
-                    yield database
+                undo.pop_all()
         except (sqlite3.Error, OSError) as exc:
             raise self._fault(exc) from exc
+        return database
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.execute("PRAGMA journal_mode = WAL")
@@ -111,18 +136,29 @@ class MirrorRecords:
 
 
 def _body(record: MirrorRecord) -> str:
-    values = {one.name: getattr(record, one.name) for one in fields(record)}
-    if record.proof:
-        proof = record.proof
-        values["proof"] = [proof.at, proof.refs, proof.digest, proof.lfs_objects]
-    return json.dumps(values, default=datetime.isoformat)
+    return json.dumps(_plain(record), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return a moment as text, and a record's or a proof's fields by name."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def _record(body: str) -> MirrorRecord:
+    """Read a row; one of an earlier AutoGit has no target, and its proof is a list."""
     values: dict[str, Any] = json.loads(body)
     for name in ("checked_at", "gone_since", "not_before"):
         values[name] = datetime.fromisoformat(values[name]) if values[name] else None
-    if values["proof"]:
-        at, *rest = values["proof"]
-        values["proof"] = Proof(datetime.fromisoformat(at), *rest)
-    return MirrorRecord(**{**values, "differences": tuple(values["differences"])})
+    if target := values.get("target"):
+        known = {**target, "proof": _proof(target["proof"]), "differences": tuple(target["differences"])}
+        values["target"] = TargetRecord(**known)
+    return MirrorRecord(**{**values, "proof": _proof(values["proof"]), "differences": tuple(values["differences"])})
+
+
+def _proof(kept: Mapping[str, Any] | list[Any] | None) -> Proof | None:
+    if not kept:
+        return None
+    at, *rest = kept.values() if isinstance(kept, Mapping) else kept
+    return Proof(datetime.fromisoformat(at), *rest)

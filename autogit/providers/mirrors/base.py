@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from autogit.model.mirror import Discovery, MirrorRule, SourceRepository
 from autogit.providers.base import HealthStatus, Provider
+from autogit.providers.mirrors.data import ForgeData
 from autogit.providers.mirrors.names import path_fault, shown
 
 
@@ -45,6 +46,11 @@ class MirrorSource(Provider):
     @abstractmethod
     def git_login(self, token: str) -> tuple[str, str]:
         """Return the user name and password that git is to give with a token."""
+
+    def data(self, rule: MirrorRule, token: str) -> ForgeData | None:
+        """Return where releases, issues and merge requests are; None where AutoGit copies none of them."""
+        del rule, token
+        return None
 
     async def health(self) -> HealthStatus:
         """Say that there is nothing to check without a rule: reach and rights are each rule's own."""

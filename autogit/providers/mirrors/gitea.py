@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import quote
 
 from autogit.errors import ProviderAuthError, ProviderError, UsageError
 from autogit.model.mirror import MirrorRule, SourceRepository
+from autogit.providers.mirrors.data import Asset, DataKind, ForgeData, items, size, text
 from autogit.providers.mirrors.forge import (
     ForgeSource,
     below,
@@ -29,14 +31,23 @@ _KILOBYTE = 1024
 _SCOPES = re.compile(r"required scope\(s\)[^\[]*\[([^\]]*)\]")
 
 
+_LISTS = {DataKind.RELEASES: "releases", DataKind.ISSUES: "issues", DataKind.MERGE_REQUESTS: "pulls"}
+_ALL: Mapping[DataKind, Mapping[str, str]] = {
+    DataKind.RELEASES: {},
+    DataKind.ISSUES: {"state": "all", "type": "issues"},
+    DataKind.MERGE_REQUESTS: {"state": "all", "sort": "oldest"},
+}
+
+
 class GiteaSource(ForgeSource):
     """A user's or an organisation's repositories at a server, which must be named."""
 
     provider_name: ClassVar[str] = "gitea"
 
-    def scopes_hint(self, _rule: MirrorRule) -> str:
+    def scopes_hint(self, rule: MirrorRule) -> str:
         """Name the scopes."""
-        return "a token with read:repository, read:user and, for an organisation, read:organization"
+        more = "read:issue, " if rule.issues else ""
+        return f"a token with {more}read:repository, read:user and, for an organisation, read:organization"
 
     def git_login(self, token: str) -> tuple[str, str]:
         """Give any user name: the server looks at the token only."""
@@ -84,6 +95,22 @@ class GiteaSource(ForgeSource):
             updated_at=plain(entry.get("updated_at")),
         )
 
+    def data(self, rule: MirrorRule, token: str) -> ForgeData:
+        """Ask for lists of everything, open or closed; files by their own numbers, at the server that is named."""
+        owner, server = quote(rule.owner, safe=""), server_url(rule.server, "")
+
+        def place(path: str, _number: str, kind: DataKind) -> str:
+            return query(f"repos/{owner}/{quote(path)}/{_LISTS[kind]}", page=1, limit=_LIMIT, **_ALL[kind])
+
+        def assets(_path: str, release: Entry) -> Iterator[Asset]:
+            for one in items(release.get("assets")):
+                if re.fullmatch(r"[0-9a-fA-F-]{36}", number := text(one, "uuid")):
+                    stamp = f"{number} {text(one, 'created_at')}"
+                    name, url = text(one, "name"), f"{server}/attachments/{number}"
+                    yield Asset(text(release, "tag_name"), name, url, size(one.get("size")), stamp=stamp)
+
+        return ForgeData(self.peer(rule, token), place, assets, following=_following)
+
     def _listed(self, walk: Walk, rule: MirrorRule, kind: str) -> list[SourceRepository]:
         place = f"{kind}/{quote(rule.owner, safe='')}/repos"
 
@@ -91,13 +118,16 @@ class GiteaSource(ForgeSource):
             found = self.parse(rule, entry)
             return None if found.path == entry["full_name"] else found
 
-        def following(reply: Reply, path: str, entries: int) -> str:
-            # Links are made of the address that the server thinks it has; counting does not depend on that.
-            total = reply.headers.get("X-Total-Count", "")
-            is_last = entries >= int(total[:12]) if total.isdecimal() else not reply.next_link
-            return "" if is_last else query(place, page=int(parameters_of(path)["page"]) + 1, limit=_LIMIT)
+        return walk.pages(query(place, page=1, limit=_LIMIT), f"the repositories of {rule.owner}", parse, _following)
 
-        return walk.pages(query(place, page=1, limit=_LIMIT), f"the repositories of {rule.owner}", parse, following)
+
+def _following(reply: Reply, path: str, entries: int) -> str:
+    """Return the next page. Links are made of the address that the server thinks it has; counting is not."""
+    total = reply.headers.get("X-Total-Count", "")
+    is_last = entries >= int(total[:12]) if total.isdecimal() else not reply.next_link
+    parameters = parameters_of(path)
+    more = {**parameters, "page": str(int(parameters["page"]) + 1)}
+    return "" if is_last else query(path.partition("?")[0], **more)
 
 
 def _explain(reply: Reply, doing: str) -> ProviderError | None:

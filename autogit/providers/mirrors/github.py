@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from urllib.parse import quote
 
 from autogit.errors import ProviderAuthError, ProviderError, RateLimitedError, RejectedError
 from autogit.model.mirror import MirrorRule, SourceRepository
+from autogit.providers.mirrors.data import Asset, DataKind, ForgeData, items, size, text
 from autogit.providers.mirrors.forge import LOOKING_UP, ForgeSource, below, number_of, query, size_of, text_of
 from autogit.providers.mirrors.names import branch_name, plain, texts
 from autogit.providers.mirrors.walk import Entry, Walk
@@ -26,6 +28,9 @@ _PAGE = "docs/how-to/mirror-github.md makes one"
 _BLOCKED = "Repository access blocked"
 
 
+_LISTS = {DataKind.RELEASES: "releases", DataKind.ISSUES: "issues", DataKind.MERGE_REQUESTS: "pulls"}
+
+
 class GithubSource(ForgeSource):
     """A user's or an organisation's repositories. The token's own user is asked about with private ones."""
 
@@ -33,9 +38,12 @@ class GithubSource(ForgeSource):
 
     def scopes_hint(self, rule: MirrorRule) -> str:
         """Name the rights of a fine-grained token."""
+        rights = "Contents: Read-only and Metadata: Read-only"
+        if rule.issues:
+            rights = "Contents, Issues, Metadata and Pull requests: Read-only"
         return (
-            f"a fine-grained token of {rule.owner} with Contents: Read-only and Metadata: Read-only for the "
-            "repositories; of a classic token the scope repo"
+            f"a fine-grained token of {rule.owner} with {rights} for the repositories; of a classic token the scope "
+            f"{_REPO_SCOPE}"
         )
 
     def git_login(self, token: str) -> tuple[str, str]:
@@ -102,6 +110,32 @@ class GithubSource(ForgeSource):
             size_bytes=size_of(entry.get("size"), _KILOBYTE),
             updated_at=plain(entry.get("pushed_at") or entry.get("updated_at")),
         )
+
+    def data(self, rule: MirrorRule, token: str) -> ForgeData:
+        """Ask for lists of everything, open or closed; pull requests are issues too there, and are not kept twice."""
+        owner = quote(rule.owner, safe="")
+
+        def place(path: str, _number: str, kind: DataKind) -> str:
+            more: dict[str, str] = {} if kind is DataKind.RELEASES else {"state": "all", "direction": "asc"}
+            return query(f"repos/{owner}/{quote(path)}/{_LISTS[kind]}", per_page=100, **more)
+
+        def assets(path: str, release: Entry) -> Iterator[Asset]:
+            for one in items(release.get("assets")):
+                if one.get("state") == "uploaded" and (number := size(one.get("id"))) >= 0:
+                    yield Asset(
+                        text(release, "tag_name"),
+                        text(one, "name"),
+                        f"{peer.base_url}/repos/{owner}/{quote(path)}/releases/assets/{number}",
+                        size(one.get("size")),
+                        text(one, "digest").removeprefix("sha256:"),
+                        text(one, "updated_at"),
+                    )
+
+        def keeps(kind: DataKind, entry: Entry) -> bool:
+            return kind is not DataKind.ISSUES or "pull_request" not in entry
+
+        peer = self.peer(rule, token)
+        return ForgeData(peer, place, assets, keeps=keeps, accept="application/octet-stream")
 
     def _is_own(self, walk: Walk, login: str) -> bool:
         me = walk.one("user", "whose the token is", ("login",))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import quote
 
 from autogit.errors import ProviderAuthError, ProviderError
 from autogit.model.mirror import MirrorRule, SourceRepository
+from autogit.providers.mirrors.data import Asset, DataKind, ForgeData, items, text
 from autogit.providers.mirrors.forge import ForgeSource, below, number_of, query, text_of
 from autogit.providers.mirrors.names import branch_name, plain, texts
 from autogit.providers.mirrors.walk import Entry, Walk
-from autogit.providers.mirrors.wire import Peer, Reply, server_url
+from autogit.providers.mirrors.wire import Peer, Reply, is_same_origin, server_url
 
 _PUBLIC = "https://gitlab.com"
 _PAGE = "docs/how-to/mirror-gitlab-com.md makes one"
@@ -74,6 +75,22 @@ class GitlabSource(ForgeSource):
             fork=bool(entry.get("forked_from_project")),
             updated_at=plain(entry.get("last_activity_at")),
         )
+
+    def data(self, rule: MirrorRule, token: str) -> ForgeData:
+        """Ask by number. A release has links, of which those to the same server are files that can be had."""
+        peer = self.peer(rule, token)
+
+        def place(_path: str, number: str, kind: DataKind) -> str:
+            scope = {} if kind is DataKind.RELEASES else {"scope": "all", "order_by": "created_at"}
+            return query(f"projects/{number}/{kind}", per_page=100, sort="asc", **scope)
+
+        def assets(_path: str, release: Entry) -> Iterator[Asset]:
+            told = release.get("assets")
+            for one in items(told.get("links") if isinstance(told, Mapping) else None):
+                if is_same_origin(url := text(one, "url"), peer.base_url):
+                    yield Asset(text(release, "tag_name"), text(one, "name"), url)
+
+        return ForgeData(peer, place, assets)
 
     def _listed(self, walk: Walk, rule: MirrorRule, kind: str) -> list[SourceRepository]:
         path = f"{kind}/{quote(rule.owner, safe='')}/projects"

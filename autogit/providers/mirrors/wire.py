@@ -274,6 +274,11 @@ def server_url(server: str, public: str) -> str:
     return (text if "://" in text else f"https://{text}").rstrip("/")
 
 
+def is_same_origin(url: str, other: str) -> bool:
+    """Tell whether two addresses have the same scheme, host and port."""
+    return _origin(url) == _origin(other) != ("", "", 0)
+
+
 def _origin(url: str) -> tuple[str, str, int]:
     try:
         parts = urlsplit(url)

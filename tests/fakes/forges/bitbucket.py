@@ -75,6 +75,13 @@ class FakeBitbucket(Forge):
                 return Answer(200, one)
         raise Refusal(404, _error("Resource not found"))
 
+    def opens(self, user, password):
+        """Each kind of token has a user name of its own."""
+        token = self.tokens.get(password)
+        if token is None or not set(_NEEDED) & set(token.scopes):
+            return False
+        return user == ("x-bitbucket-api-token-auth" if token.email else "x-token-auth")
+
     def _named(self, workspace, name):
         for one in self.repositories.values():
             if one["full_name"].split("/")[0] == workspace and name in {one["uuid"], one["slug"]}:

@@ -19,11 +19,18 @@ class Token:
 class FakeGitea(Forge):
     """Users and organisations with repositories. It thinks it is at `root_url`, which may be wrong, as often it is."""
 
-    parameters = {"list": {"page", "limit"}, "none": set()}  # noqa: RUF012 - read only
+    parameters = {  # noqa: RUF012 - read only
+        "list": {"page", "limit"},
+        "none": set(),
+        "releases": {"draft", "pre-release", "q", "page", "limit"},
+        "issues": {"state", "labels", "q", "type", "milestones", "since", "before", "page", "limit"},
+        "pulls": {"base_branch", "state", "sort", "milestone", "labels", "poster", "page", "limit"},
+    }
 
     def __init__(self):
         super().__init__()
         self.users, self.orgs, self.repositories, self.tokens = set(), set(), {}, {}
+        self.data, self.files = {}, {}
         self.root_url, self.most, self.is_old, self.renamed = "http://localhost:3000", 50, True, {}
 
     def add_token(self, login, scopes=ALL):
@@ -68,6 +75,12 @@ class FakeGitea(Forge):
             case ["api", "v1", "orgs", name, "repos"]:
                 self._scoped(token, "read:organization")
                 return self._listed(asked, token, name, self.orgs, "GetOrgByName")
+            case ["attachments", number] if number in self.files:
+                self._scoped(token, "read:repository")
+                return Answer(200, self.files[number], {"Content-Type": "application/octet-stream"})
+            case ["api", "v1", "repos", owner, name, ("releases" | "issues" | "pulls") as kind]:
+                self._scoped(token, "read:issue" if kind == "issues" else "read:repository")
+                return self._data(asked, f"{owner}/{name}", kind)
             case ["api", "v1", "repositories", text]:
                 self._scoped(token, "read:repository")
                 self.known(asked, "none")
@@ -76,6 +89,11 @@ class FakeGitea(Forge):
                     raise Refusal(404, self._message("GetRepositoryByID"))
                 return Answer(200, one)
         raise Refusal(404, b"Not found.\n")
+
+    def opens(self, user, password):
+        """Any user name does."""
+        token = self.tokens.get(password)
+        return token is not None and "read:repository" in token.scopes
 
     def _listed(self, asked, token, name, those, words):
         self.known(asked, "list")
@@ -88,6 +106,14 @@ class FakeGitea(Forge):
         if page * size < len(seen):
             headers["Link"] = link(f"{self.root_url}{asked.path}", asked, "next", page=page + 1)
         return Answer(200, seen[(page - 1) * size : page * size], headers)
+
+    def _data(self, asked, full, kind):
+        made = next((made for made, one in self.repositories.items() if one["full_name"] == full), None)
+        if made is None:
+            raise Refusal(404, self._message("GetRepositoryByOwnerAndName"))
+        entries = self.data.get(made, {}).get(kind, [])
+        shown, _, has_more = self.data_page(asked, entries, kind, "limit", self.most)
+        return Answer(200, shown, {"X-Total-Count": str(len(entries)), "X-HasMore": str(has_more).lower()})
 
     def _scoped(self, token, *needed):
         for scope in needed:

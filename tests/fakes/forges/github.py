@@ -21,6 +21,8 @@ class Token:
     scopes: tuple | None = ("repo",)
     repositories: set = field(default_factory=set)
     expires: datetime | None = None
+    contents: bool = True
+    issues: bool = True
 
 
 class FakeGitHub(Forge):
@@ -30,12 +32,18 @@ class FakeGitHub(Forge):
         "user": {"visibility", "affiliation", "since", "before"} | _SORTED,
         "users": _SORTED,
         "orgs": _SORTED,
+        "releases": _PAGES,
+        "issues": {"milestone", "state", "type", "assignee", "creator", "mentioned", "labels", "sort", "since"}
+        | {"direction"}
+        | _PAGES,
+        "pulls": {"state", "head", "base"} | (_SORTED - {"type"}),
         "none": set(),
     }
 
     def __init__(self):
         super().__init__()
         self.accounts, self.repositories, self.tokens = {}, {}, {}
+        self.data, self.files, self.store = {}, {}, ""
         self.limit, self.used, self.sso, self.blocked = 5000, 0, "", {}
 
     def add_account(self, login, kind="User"):
@@ -90,9 +98,17 @@ class FakeGitHub(Forge):
         answer = self._routed(asked, token, asked.segments[2:])
         answer.headers |= limit | _about(token) | ({"X-GitHub-SSO": self.sso} if self.sso else {})
         whose = asked.headers.get("authorization", "")
-        return conditional(asked, answer, whose, weak=True) if answer.status == 200 else answer
+        is_file = isinstance(answer.body, bytes)
+        return conditional(asked, answer, whose, weak=True) if answer.status == 200 and not is_file else answer
 
-    def _routed(self, asked, token, path):
+    def opens(self, user, password):
+        """Any user name does; a classic token needs `repo`, a fine-grained one Contents: Read."""
+        token = self.tokens.get(password)
+        if token is None or (token.expires and token.expires <= datetime.now(UTC)):
+            return False
+        return token.contents if token.scopes is None else "repo" in token.scopes
+
+    def _routed(self, asked, token, path):  # noqa: PLR0911 - one for each route
         match path:
             case ["user"]:
                 return self._account(asked, self._signed(token).login)
@@ -105,6 +121,8 @@ class FakeGitHub(Forge):
                 return self._of(asked, token, kind, login)
             case ["organizations", text, "repos"]:
                 return self._of(asked, token, "orgs", self._login(text))
+            case ["repos", owner, name, *rest]:
+                return self._of_repository(asked, token, self._named(token, owner, name), rest)
             case ["repositories", text] if text.isdigit():
                 return self._one(asked, token, int(text))
         raise Refusal(404, _message("Not Found"))
@@ -134,6 +152,44 @@ class FakeGitHub(Forge):
         if one is None or not self._may_see(token, one):
             return Answer(404, _message("Not Found"))
         return Answer(200, self.shown(one))
+
+    def _named(self, token, owner, name):
+        for one in self.repositories.values():
+            is_it = (one["owner"].lower(), one["name"].lower()) == (owner.lower(), name.lower())
+            if is_it and self._may_see(token, one):
+                return one["id"]
+        raise Refusal(404, _message("Not Found"))
+
+    def _of_repository(self, asked, token, made, path):
+        match path:
+            case [("releases" | "issues" | "pulls") as kind]:
+                return self._data(asked, token, made, kind)
+            case ["releases", "assets", text]:
+                return self._file(asked, int(text))
+        raise Refusal(404, _message("Not Found"))
+
+    def _data(self, asked, token, made, kind):
+        """Open ones only unless all are asked for; pull requests are among the issues."""
+        if token and token.scopes is None and not (token.contents if kind == "releases" else token.issues):
+            needed = {"releases": "contents=read", "issues": "issues=read", "pulls": "pull_requests=read"}[kind]
+            text = "Resource not accessible by personal access token"
+            raise Refusal(403, _message(text), X_Accepted_GitHub_Permissions=needed)
+        entries = list(self.data.get(made, {}).get(kind, []))
+        if kind != "releases" and asked.query.get("state", "open") != "all":
+            entries = [one for one in entries if one.get("state", "open") == "open"]
+        shown, page, has_more = self.data_page(asked, entries, kind, "per_page", 100)
+        more = {"Link": link(f"{self.url}{asked.path}", asked, "next", page=page + 1)} if has_more else {}
+        return Answer(200, shown, more)
+
+    def _file(self, asked, asset):
+        """JSON, or the file itself where `Accept` wants that: here, or by a redirect to a store."""
+        if asset not in self.files:
+            raise Refusal(404, _message("Not Found"))
+        if asked.headers.get("accept") != "application/octet-stream":
+            return Answer(200, {"id": asset})
+        if self.store:
+            raise Refusal(302, None, Location=f"{self.store}/{asset}?signature=x")
+        return Answer(200, self.files[asset], {"Content-Type": "application/octet-stream"})
 
     def _listed(self, asked, token, kind, belongs, account=None):
         self.known(asked, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -24,12 +25,16 @@ class FakeGitLabCom(Forge):
     parameters = {  # noqa: RUF012 - read only
         "groups": {"include_subgroups", "with_shared", "with_issues_enabled"} | _PAGES | _FILTERS,
         "users": _PAGES | _FILTERS,
+        "releases": {"order_by", "sort", "include_html_description", "page", "per_page"},
+        "issues": {"scope", "state", "order_by", "sort", "labels", "created_after", "page", "per_page"},
+        "merge_requests": {"scope", "state", "order_by", "sort", "labels", "created_after", "page", "per_page"},
         "none": {"license", "statistics", "with_custom_attributes"},
     }
 
     def __init__(self):
         super().__init__()
         self.groups, self.users, self.projects, self.tokens = set(), set(), {}, {}
+        self.data, self.files = {}, {}
 
     def add_token(self, *scopes, ended=""):
         made = f"glpat-{len(self.tokens):020d}"
@@ -60,6 +65,13 @@ class FakeGitLabCom(Forge):
     def answer(self, asked):
         token = self._token(asked)
         path = asked.segments
+        if asked.path in self.files:
+            answer = Answer(200, self.files[asked.path], {"Content-Type": "application/octet-stream"})
+            if token is None:
+                raise Refusal(302, None, Location=f"{self.url}/users/sign_in")
+            answer.headers["ETag"] = f'"{hashlib.sha256(answer.body).hexdigest()}"'
+            same = asked.headers.get("if-none-match") == answer.headers["ETag"]
+            return Answer(304, None, answer.headers) if same else answer
         if path[:2] != ["api", "v4"]:
             raise Refusal(404, {"error": "404 Not Found"})
         if token and not {"api", "read_api"} & set(token.scopes):
@@ -68,12 +80,25 @@ class FakeGitLabCom(Forge):
         answer = self._routed(asked, token, path[2:])
         return conditional(asked, answer, asked.headers.get("private-token", ""), weak=True)
 
+    def opens(self, user, password):
+        """Any user name does; the scope is read_repository (or more)."""
+        token = self.tokens.get(password)
+        return bool(token and not token.ended and {"read_repository", "write_repository", "api"} & set(token.scopes))
+
     def _routed(self, asked, token, path):
         match path:
             case ["groups", group, "projects"]:
                 return self._listed(asked, token, "groups", self._known(group, self.groups, "Group"))
             case ["users", user, "projects"]:
                 return self._listed(asked, token, "users", self._known(user, self.users, "User"))
+            case ["projects", text, ("releases" | "issues" | "merge_requests") as kind] if text.isdigit():
+                one = self.projects.get(int(text))
+                if one is None or not self._may_see(token, one):
+                    raise Refusal(404, {"message": "404 Project Not Found"})
+                entries = self.data.get(int(text), {}).get(kind, [])
+                shown, page, has_more = self.data_page(asked, entries, kind, "per_page", 100)
+                base = f"{self.url}{asked.path}"
+                return Answer(200, shown, {"Link": link(base, asked, "next", page=page + 1)} if has_more else {})
             case ["projects", text]:
                 self.known(asked, "none")
                 one = self.projects.get(int(text)) if text.isdigit() else None

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+_GIT = re.compile(r"/(?:info/refs|git-upload-pack|info/lfs/.*)$")
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, raised where it is found
@@ -75,8 +80,37 @@ class Forge:
         self._thread.join()
         self._server.server_close()
 
+    @contextmanager
+    def with_code(self, git):
+        """Answer on the host of a git server, which has the repositories; `opens` decides who may fetch them."""
+        self.url, git.front, git.allows = git.url, self._in_front, self._lets_in
+        git.users = {"everybody": "by opens"}
+        with git:
+            yield self
+
     def answer(self, asked):
         raise NotImplementedError
+
+    def data_page(self, asked, entries, kind, size_name, most):
+        """One page of a list of data: the entries, and whether there are more."""
+        self.known(asked, kind)
+        size, page = number(asked, size_name, 30, most), number(asked, "page", 1, 10**6)
+        return entries[(page - 1) * size : page * size], page, page * size < len(entries)
+
+    def opens(self, user, password):
+        """Whether git may fetch with such a login; subclasses know their tokens."""
+        raise NotImplementedError
+
+    def _lets_in(self, header):
+        kind, _, value = (header or "").partition(" ")
+        user, _, password = base64.b64decode(value).decode().partition(":") if kind == "Basic" else ("", "", "")
+        return bool(user) and self.opens(user, password)
+
+    def _in_front(self, handler):
+        if handler.command != "GET" or _GIT.search(urlsplit(handler.path).path):
+            return False
+        respond(self, handler)
+        return True
 
     def fail(self, status, body=None, prefix="/", skip=0, times=1, **headers):
         """Answer with a status, later on or at once."""
@@ -135,30 +169,35 @@ def number(asked, name, default, most):
     return min(max(int(text), 1), most) if text.isdigit() else default
 
 
+def respond(forge, handler):
+    """Write the answer to a request."""
+    parts = urlsplit(handler.path)
+    headers = {name.lower(): value for name, value in handler.headers.items()}
+    asked = Asked(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers)
+    reply = forge.replied(asked)
+    if isinstance(reply, Fault):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n[")
+        handler.close_connection = True
+        return
+    forge.statuses.append(reply.status)
+    raw = isinstance(reply.body, bytes)
+    body = reply.body if raw else b"" if reply.status == 304 else json.dumps(reply.body).encode()
+    handler.send_response_only(reply.status)
+    told = {"Date": formatdate(usegmt=True), "Content-Type": "text/html" if raw else "application/json"}
+    for name, value in (told | reply.headers).items():
+        handler.send_header(name, value)
+    if reply.status != 304:
+        handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        parts = urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers)
-        reply = self.server.forge.replied(asked)
-        if isinstance(reply, Fault):
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n[")
-            self.close_connection = True
-            return
-        self.server.forge.statuses.append(reply.status)
-        raw = isinstance(reply.body, bytes)
-        body = reply.body if raw else b"" if reply.status == 304 else json.dumps(reply.body).encode()
-        self.send_response_only(reply.status)
-        told = {"Date": formatdate(usegmt=True), "Content-Type": "text/html" if raw else "application/json"}
-        for name, value in (told | reply.headers).items():
-            self.send_header(name, value)
-        if reply.status != 304:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        respond(self.server.forge, self)
 
     def log_message(self, *_):
         pass

@@ -307,6 +307,40 @@ def transfer_project(call):
     return _show(call, project)
 
 
+# Custom attributes: administrators only, for whoever else they are not there
+
+
+def list_custom_attributes(call):
+    return Reply(200, [_attribute(*pair) for pair in find_project(call).custom_attributes.items()])
+
+
+def get_custom_attribute(call):
+    project, key = find_project(call), call.ids["key"]
+    if key not in project.custom_attributes:
+        raise not_found("CustomAttribute")
+    return Reply(200, _attribute(key, project.custom_attributes[key]))
+
+
+def set_custom_attribute(call):
+    project, key = find_project(call), call.ids["key"]
+    if not call.get("value"):
+        raise ApiError(400, {"value": ["can't be blank"]})
+    project.custom_attributes[key] = call.get("value")
+    return Reply(200, _attribute(key, call.get("value")))
+
+
+def delete_custom_attribute(call):
+    project = find_project(call)
+    if project.custom_attributes.pop(call.ids["key"], None) is None:
+        raise not_found("CustomAttribute")
+    return Reply(204)
+
+
+def _attribute(key, value):
+    return {"key": key, "value": value}
+
+
+_ATTRIBUTES = "/projects/:id/custom_attributes"
 ROUTES = (
     Route("GET", "/projects", list_projects, takes.PROJECT_LIST, access="optional"),
     Route("POST", "/projects", create_project, takes.PROJECT_CREATE),
@@ -321,4 +355,8 @@ ROUTES = (
     Route("POST", "/projects/:id/unstar", star_project),
     Route("POST", "/projects/:id/restore", restore_project),
     Route("PUT", "/projects/:id/transfer", transfer_project, takes.TRANSFER),
+    Route("GET", _ATTRIBUTES, list_custom_attributes, access="admin"),
+    Route("GET", f"{_ATTRIBUTES}/:key", get_custom_attribute, access="admin"),
+    Route("PUT", f"{_ATTRIBUTES}/:key", set_custom_attribute, takes.CUSTOM_ATTRIBUTE, access="admin"),
+    Route("DELETE", f"{_ATTRIBUTES}/:key", delete_custom_attribute, access="admin"),
 )

@@ -48,6 +48,7 @@ PROJECT_EDIT = Parameters(
     _PROJECT_EDIT, one_of=" ".join(sorted({word.partition(":")[0] for word in _PROJECT_EDIT.split()}))
 )
 PROJECT_FOR_USER = Parameters(f"{_PROJECT} path default_branch import_url namespace_id:i", required="name")
+CUSTOM_ATTRIBUTE = Parameters("", required="value")
 PROJECT_GET = Parameters("statistics:b license:b")
 _PROJECT_FILTERS = f"""
 archived:b {_VISIBILITY} search search_namespaces:b owned:b starred:b imported:b membership:b with_issues_enabled:b

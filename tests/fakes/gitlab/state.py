@@ -101,6 +101,7 @@ class Project:
     hooks: list[dict] = field(default_factory=list)
     packages: list[dict] = field(default_factory=list)
     lfs: set[str] = field(default_factory=set)
+    custom_attributes: dict[str, str] = field(default_factory=dict)
     starred_by: set[int] = field(default_factory=set)
     messages: dict[int, str] = field(default_factory=dict)
     """What the next push of a user is told, by user."""

@@ -241,6 +241,9 @@ class Views:
             **{f"{name}_access_level": self._level(project, name) for name in _FEATURES},
             **{name: kept.get(name, default) for name, default in _PROJECT_DEFAULTS.items()},
         }
+        if call.is_admin and call.given.get("with_custom_attributes") in {"1", "true", True}:
+            pairs = project.custom_attributes.items()
+            shown["custom_attributes"] = [{"key": key, "value": text} for key, text in pairs]
         if call.user is not None:
             shown["permissions"] = self._permissions(project, call.user)
         if with_statistics:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
+import threading
+
 import pytest
 
 from autogit.errors import GoneError, ProviderAuthError, RateLimitedError, RejectedError, UnavailableError
@@ -63,3 +68,45 @@ def test_nobody_there_is_told_with_the_place():
 def test_an_answer_that_is_none_is_refused(body):
     with pytest.raises((RejectedError, UnavailableError)):
         parse("https://example.org/x.git", body)
+
+
+@pytest.mark.parametrize("drip", [b"", b"0"], ids=["says nothing", "a byte now and then"])
+def test_whoever_keeps_us_waiting_is_given_up(drip):
+    with _Slow(drip) as url, pytest.raises(UnavailableError):
+        RefsByHttp(read_seconds=0.2).ask(url)
+
+
+class _Slow:
+    """A server that answers with the head of an advertisement, and then with a byte now and then, or nothing."""
+
+    def __init__(self, drip):
+        self._drip = drip
+        self._over = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self):
+        self._thread.start()
+        return f"http://127.0.0.1:{self._server.getsockname()[1]}/x.git"
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                with connection, contextlib.suppress(OSError):
+                    self._answer(connection)
+
+    def _answer(self, connection):
+        connection.recv(65536)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n"
+        connection.sendall(head + b"Content-Length: 100000\r\n\r\n")
+        while not self._over.wait(0.05):
+            connection.sendall(self._drip)
+            if connection in select.select([connection], [], [], 0)[0]:
+                return  # the other side has hung up

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,41 +12,15 @@ from autogit.errors import ProviderAuthError, UsageError
 from autogit.providers.git.credentials import Credential, helper_for
 from autogit.providers.git.push import Writing, push
 from tests.git_server import GitServer
+from tests.watch import Watch
 
 _CANARY = b"canary-4f1c9a"
-
-
-class Watch:
-    """Reads every process's arguments and environment over and over."""
-
-    def __init__(self):
-        self.found = []
-        self.rounds = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self):
-        while not self._stop.is_set():
-            self.rounds += 1
-            for process in Path("/proc").glob("[0-9]*"):
-                for name in ("cmdline", "environ"):
-                    with contextlib.suppress(OSError):
-                        if _CANARY in (process / name).read_bytes():
-                            self.found.append((process, name))
 
 
 def test_a_token_shows_in_no_process_list_and_no_file(bench, source, served):
     bench.upstream("target.git").git("config", "http.receivepack", "true")
     url = f"{served.url}/target.git"
-    with Watch() as watch:
+    with Watch(_CANARY) as watch:
         bench.sync(f"{served.url}/source.git", credential=served.credential)
         found = bench.advertise(url, served.credential).refs
         asyncio.run(push(bench.copy, found, Writing(url, served.credential)))

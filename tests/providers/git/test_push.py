@@ -97,10 +97,46 @@ def test_one_protected_branch_does_not_hold_up_the_others(bench, source, target,
     hook.chmod(0o755)
     bench.sync(source.path)
     done = _push(bench, url, served.credential)
-    assert done.rejected == {"refs/heads/main": "[remote rejected] (hook declined)"}
+    assert done.rejected == {"refs/heads/main": "[remote rejected] (hook declined): protected branch"}
     assert len(done.pushed) == len(source.refs()) - 1
     hook.unlink()
     assert _push(bench, url, served.credential).pushed == ("refs/heads/main",)
+
+
+def test_of_many_that_are_refused_together_the_bad_one_is_found(bench, source, target, served, url):
+    hook = target.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\n! grep -q heads/b7 || { echo 'GitLab: not that name' >&2; exit 1; }\n")
+    hook.chmod(0o755)
+    tip = source.refs()["refs/heads/main"]
+    for number in range(12):
+        source.ref(f"refs/heads/b{number}", tip)
+    bench.sync(source.path)
+    done = _push(bench, url, served.credential)
+    assert done.rejected == {"refs/heads/b7": "[remote rejected] (pre-receive hook declined): not that name"}
+    assert len(done.pushed) == len(source.refs()) - 1
+
+
+def test_a_target_without_room_is_told_as_that(bench, source, target, served, url):
+    hook = target.path / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'fatal: write error: No space left on device' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    bench.sync(source.path)
+    with pytest.raises(UnavailableError, match="the other side's disk is full"):
+        _push(bench, url, served.credential)
+
+
+def test_what_a_killed_push_left_is_no_hindrance(bench, source, target, served, url):
+    bench.sync(source.path)
+    _push(bench, url, served.credential)
+    (memory,) = (bench.copy.path / "autogit-pushed").glob("*.json")
+    memory.with_name(f"{memory.name}.lock").write_text("half")
+    source.delete("refs/heads/main")
+    source.ref("refs/heads/main", source.commit("other"))
+    bench.sync(source.path)
+    assert _push(bench, url, served.credential).rejected == {}
+    assert _unlike(bench, target) == ()
 
 
 def test_hidden_refs_are_told_by_name(bench, source, target, served, url):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
 import stat
 from dataclasses import replace
@@ -10,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from autogit.errors import MirrorRecordsError
-from autogit.model.mirror import MirrorRecord, Proof
+from autogit.model.mirror import MirrorRecord, Proof, TargetRecord
 from autogit.providers.host.mirror_records import MirrorRecords
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -24,6 +26,7 @@ WHOLE = replace(
     error="it is gone",
     differences=("refs/heads/main: missing",),
     gone_since=NOW,
+    target=TargetRecord(7, "mirrors/zoo", Proof(NOW, 3, "digest", 2), "meta", differences=("refs/x is missing",)),
 )
 
 
@@ -38,6 +41,17 @@ def test_what_was_saved_is_read_back_by_another(records):
     records.save([replace(ONE, failures=2)])
     assert [one.failures for one in records.load()] == [2, 0]
     assert stat.S_IMODE(records.path.stat().st_mode) == 0o600
+
+
+def test_a_row_of_an_earlier_autogit_has_no_target_and_its_proof_is_a_list(records):
+    records.save([WHOLE])
+    with contextlib.closing(sqlite3.connect(records.path)) as database, database:
+        (text,) = database.execute("SELECT body FROM records").fetchone()
+        row = json.loads(text)
+        del row["target"]
+        row["proof"] = list(row["proof"].values())
+        database.execute("UPDATE records SET body = ?", (json.dumps(row),))
+    assert MirrorRecords(records.path).load() == [replace(WHOLE, target=None)]
 
 
 def test_a_rule_is_forgotten_with_what_its_source_gave(records):
