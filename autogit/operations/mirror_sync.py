@@ -343,8 +343,13 @@ class _Sync:
         changes = await copy.fetch(source, reading, self._clock())
         self.changed += changes.changed
         stored = await LfsObjects(copy).fetch_all(reading) if rule.lfs else None
-        if self._request.verify:
-            await copy.verify()
+        # A copy that was found damaged has a proof without a digest: nothing but a check makes it good again.
+        if self._request.verify or (record.proof and not record.proof.digest):
+            try:
+                await copy.verify()
+            except AutogitError as exc:
+                proof = replace(record.proof, digest="") if record.proof else None
+                return self._failed(rule, replace(record, proof=proof), exc)
         unlike = difference(source, await copy.advertisement())
         lost = tuple(f"LFS object {oid} is missing at the source" for oid in stored.missing) if stored else ()
         if unlike or lost:

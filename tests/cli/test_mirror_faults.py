@@ -277,6 +277,23 @@ def test_hostile_repositories_of_a_forge_are_left_out_and_the_others_come(projec
     assert list(tmp_path.rglob("*owned*")) == []
 
 
+def test_a_damaged_copy_is_not_called_proven_by_the_next_sync(project, served, copied):
+    """Refs that are equal say nothing of objects that a check found damaged; an outage in between changes nothing."""
+    pack = next(copied.rglob("*.pack"))
+    whole = pack.read_bytes()
+    pack.chmod(0o644)
+    pack.write_bytes(whole[:-30] + b"x" * 30)
+    assert project("mirror", "verify").code == 1
+    assert project("mirror", "sync").code == 1
+    served.fault = lambda _path: 503
+    assert project("mirror", "sync").code == 1
+    served.fault = lambda _path: None
+    done = project("mirror", "sync")
+    assert (done.code, "1 failing" in done.out) == (1, True), done.out
+    pack.write_bytes(whole)
+    assert project("mirror", "sync").code == 0
+
+
 def test_a_git_that_is_too_old_is_told_and_the_copy_stays(project, source, served, copied, tmp_path, monkeypatch):
     before = _state(copied)
     source.ref("refs/heads/main", source.commit("new"))
