@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from autogit.core.lock import apply_lock
 from autogit.core.mirrors import WIKI, next_check
@@ -37,7 +36,7 @@ from autogit.operations.mirror_facts import merge, shown, with_proof
 from autogit.operations.mirror_limits import ASKED_AT_ONCE, Pace, check_room, parse_duration, without_large
 from autogit.operations.mirror_upkeep import keep_up
 from autogit.operations.project import Project
-from autogit.providers.git.advertisement import RefsByHttp
+from autogit.providers.git.advertisement import RefsByHttp, is_asked_directly
 from autogit.providers.git.bare import BareCopy, Reading
 from autogit.providers.git.credentials import Credential
 from autogit.providers.git.lfs import LfsObjects
@@ -372,7 +371,7 @@ class _Sync:
     async def _advertised(
         self, url: str, login: tuple[str, str] | None, credential: Credential | None
     ) -> Advertisement:
-        if urlsplit(url).scheme not in {"http", "https"}:
+        if not is_asked_directly(url):
             return await advertise(self._git, url, credential)
         self._pace.check_pause(url)
         try:

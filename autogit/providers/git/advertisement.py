@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from autogit.errors import (
     GoneError,
@@ -37,8 +38,19 @@ _MOST_READS = 5
 _PART_BYTES = 1 << 20
 
 
+def is_asked_directly(url: str) -> bool:
+    """Whether a repository is on the web, with no proxy named in the environment between it and here."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        return False
+    proxies = getproxies()
+    if not (proxies.keys() & {parts.scheme, "all"}):
+        return True
+    return bool(proxy_bypass(parts.netloc.rpartition("@")[2]))
+
+
 class RefsByHttp:
-    """Asks for the refs of many repositories; safe in threads.
+    """Asks for the refs of many repositories; safe in threads. It knows of no proxy: `is_asked_directly` tells.
 
     A token goes to the host it is for and to no other: a redirect elsewhere is followed without it. Whoever says
     nothing for `read_seconds`, or is not done after five times that, is given up.

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from autogit.errors import GoneError, ProviderAuthError, RateLimitedError, RejectedError, UnavailableError
-from autogit.providers.git.advertisement import RefsByHttp, parse
+from autogit.providers.git.advertisement import RefsByHttp, is_asked_directly, parse
 
 LOGIN = ("mirror", "canary-4f1c9a")
 
@@ -20,6 +20,27 @@ def test_it_is_what_git_says(bench, source, served):
     found = RefsByHttp().ask(url, LOGIN)
     assert found == bench.advertise(url, served.credential)
     assert {"refs/pull/7/head", "refs/notes/commits", "refs/tags/v1"} < set(found.refs)
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "directly"),
+    [
+        ("https://git.example.org/a.git", {}, True),
+        ("https://git.example.org/a.git", {"https_proxy": "http://proxy:3128"}, False),
+        ("https://git.example.org/a.git", {"ALL_PROXY": "socks5://proxy:1080"}, False),
+        ("https://git.example.org/a.git", {"https_proxy": "http://proxy:3128", "no_proxy": "example.org"}, True),
+        ("http://127.0.0.1:8080/a.git", {"https_proxy": "http://proxy:3128"}, True),
+        ("ssh://git@git.example.org/a.git", {}, False),
+        ("/srv/a.git", {}, False),
+    ],
+)
+def test_where_a_proxy_is_named_git_asks_through_it(monkeypatch, url, environment, directly):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_asked_directly(url) is directly
 
 
 def test_an_empty_repository_and_a_detached_head_are_shown_as_git_shows_them(bench, served):
