@@ -251,7 +251,9 @@ class _Sync:
             else:
                 done, text = self._failed(rule, record, exc), exc.message
         except OSError as exc:  # what is not there any more, or full, in the midst: no reason to stop the others
-            done = self._failed(rule, record, StorageFullError(f"git: {exc.filename or record.folder}: {exc.strerror}"))
+            done = self._failed(
+                rule, record, StorageFullError(f"git: {exc.filename or record.folder}: {exc.strerror or exc}")
+            )
             text = done.error
         if done is not None:
             self._finished.append(self._scheduled(rule, done))

@@ -15,6 +15,7 @@ GITLAB = "RUNTIME=docker\nSERVICES_ENABLED=gitlab,grafana,api,prompt-filter\n"
 EMBEDDED = "SERVICES_ENABLED=api,prompt-filter\n"
 _HOST = re.compile(r"Host\(`([^`]*)`\)")
 _PATH = re.compile(r"(!?)PathRegexp\(`([^`]*)`\)")
+_PREFIX = re.compile(r"PathPrefix\(`([^`]*)`\)")
 _METHOD = re.compile(r"Method\(`([^`]*)`\)")
 
 
@@ -29,6 +30,7 @@ def router_of(found, host, method, path):
         for name, one in found.items()
         if _HOST.findall(one["rule"]) == [host]
         and all(bool(re2.search(rule, path)) is not bool(negated) for negated, rule in _PATH.findall(one["rule"]))
+        and all(path.startswith(prefix) for prefix in _PREFIX.findall(one["rule"]))
         and method in (_METHOD.findall(one["rule"]) or [method])
     ]
     return found[max(fitting)[1]]

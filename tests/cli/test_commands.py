@@ -179,7 +179,7 @@ class TestPlan:
         assert view["schema_version"] == 1
         assert all(c["reason"] for c in view["changes"])
         assert view["counts"]["create"] == len(view["changes"])
-        assert {c["address"].partition("/")[0] for c in view["changes"]} == {"certificate", "file", "process"}
+        assert {c["address"].partition("/")[0] for c in view["changes"]} == {"certificate", "file", "process", "secret"}
 
     def test_a_saved_plan_is_its_owners_and_names_its_fingerprint(self, autogit, env):
         env("SERVICES_ENABLED=api\nSIZE=minimal\n")

@@ -17,8 +17,10 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dns.exception
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from autogit.operations import certs
 from autogit.operations.issuers import load_issuer
 from autogit.operations.project import open_project, project_paths
+from autogit.providers.host.secret_store import IDENTITY_VARIABLE
 from tests.integration.dns_lab import BindZone, project, written
 from tests.providers.dns.bind import bind_server
 from tests.providers.ssl.directory_shim import NEW_ACCOUNT, NEW_ORDER, directory_shim
@@ -291,7 +294,9 @@ def handshake(port, host, roots):
 
 def renewed_at(home, clock, *, force=False):
     """What `certs renew` does, in this process, which has another clock."""
-    return asyncio.run(certs.renew(project_at(home, clock), force=force))
+    with pytest.MonkeyPatch.context() as patch:  # what the command has in its environment
+        patch.setenv(IDENTITY_VARIABLE, str(Path(home.environ["HOME"]) / ".config" / "autogit" / "identity.txt"))
+        return asyncio.run(certs.renew(project_at(home, clock), force=force))
 
 
 def project_at(home, clock):

@@ -42,7 +42,7 @@ STEPS = {
     "in the store, and not named": ("autogit.providers.ssl.store", "CertificateStore.tidy", "after"),
     "about to be named": ("autogit.providers.host.files", "HostFiles._carry_out", "before"),
     "named, and not recorded": ("autogit.providers.host.files", "HostFiles._carry_out", "after"),
-    "named, and not proven": ("autogit.operations.platform", "await_routes", "before"),
+    "named, and not proven": ("autogit.operations.asked_routes", "await_routes", "before"),
 }
 
 

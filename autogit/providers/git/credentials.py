@@ -63,7 +63,7 @@ async def helper_for(credential: Credential | None) -> AsyncIterator[str]:
     if credential is None:
         yield ""
         return
-    with scratch_folder("ask") as folder:
+    with scratch_folder("ask", for_socket=True) as folder:
         path = folder / "socket"
         server = await asyncio.start_unix_server(_Broker(credential).answer, path)
         path.chmod(0o600)

@@ -31,6 +31,13 @@ def test_a_token_shows_in_no_process_list_and_no_file(bench, source, served):
     assert _CANARY.decode() not in repr(served.credential)
 
 
+def test_a_temporary_folder_with_a_long_name_is_no_hindrance(bench, source, served, tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert bench.advertise(f"{served.url}/source.git", served.credential).refs
+
+
 def test_a_redirect_to_another_host_gets_no_token(bench, source, served):
     with GitServer(bench.root / "served", {"mirror": "canary-4f1c9a"}) as other:
         served.fault = lambda _path: ("redirect", other.url)
