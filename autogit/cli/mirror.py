@@ -24,12 +24,13 @@ def register(app: typer.Typer) -> None:
         help="Repositories from elsewhere, copied whole and proven equal.", no_args_is_help=True, rich_markup_mode=None
     )
     app.add_typer(group, name="mirror")
+    _register_add(group)
     _register_rules(group)
     _register_sync(group)
     _register_restore(group)
 
 
-def _register_rules(group: typer.Typer) -> None:
+def _register_add(group: typer.Typer) -> None:
     @command(group, "add")
     def add(
         context: Context,
@@ -70,6 +71,8 @@ def _register_rules(group: typer.Typer) -> None:
         view = context.perform(work)
         context.output.data(view, rule_lines(view))
 
+
+def _register_rules(group: typer.Typer) -> None:
     @command(group, "list")
     def list_all(context: Context) -> None:
         """List what is declared."""
