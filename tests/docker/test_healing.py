@@ -164,7 +164,7 @@ def test_what_env_asks_for_anew_waits_for_up_and_what_fell_is_started_as_it_was(
     try:
         for fault in (faults.kill, faults.disconnect):
             heals(healed, fault, "store")
-            assert any("autogit up" in said for said in healed.watch.said())
+            assert eventually(lambda: any("autogit up" in said for said in healed.watch.said()), 40)
         faults.remove(healed, "web")  # what it was cannot be made again: its settings are no longer there
         assert eventually(lambda: any(s["state"] == "absent" for s in healed.watch.turns()[-1]["services"]), 40)
         assert "web-1" not in healed.ids()
@@ -181,7 +181,7 @@ def test_while_env_is_broken_what_was_read_before_counts(healed):
     try:
         env.write_text(before + "NONSENSE=1\n")
         heals(healed, faults.kill, "store")
-        assert any("goes on with what was read before" in said for said in healed.watch.said())
+        assert eventually(lambda: any("goes on with what was read before" in said for said in healed.watch.said()), 40)
     finally:
         env.write_text(before)
 
