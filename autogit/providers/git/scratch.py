@@ -18,10 +18,10 @@ _LONGEST_FOR_SOCKETS = 70
 @contextmanager
 def scratch_folder(purpose: str, *, for_socket: bool = False) -> Iterator[Path]:
     """Yield a new folder (0700) that is gone afterwards. Raises StorageFullError where none can be made."""
-    place = tempfile.gettempdir()
-    if for_socket and len(os.fsencode(place)) > _LONGEST_FOR_SOCKETS:
-        place = "/tmp"  # noqa: S108 - a folder of a new name for this user alone, as in any other
     try:
+        place = tempfile.gettempdir()
+        if for_socket and len(os.fsencode(place)) > _LONGEST_FOR_SOCKETS:
+            place = "/tmp"  # noqa: S108 - a folder of a new name for this user alone, as in any other
         folder = Path(tempfile.mkdtemp(prefix=f"autogit-{purpose}-", dir=place))
     except OSError as exc:
         raise StorageFullError(
