@@ -35,6 +35,8 @@ _COMMON = frozenset(
 """Words that most texts have."""
 _CANARY = "\x00canary\x00"
 """Put behind every word and looked for: where it is not found, the Set did not really look."""
+_BLANKS = bytes(code if chr(code).isalnum() or not chr(code).isascii() else 0x20 for code in range(256))
+"""Makes a blank of every byte of a text that is in no word."""
 _KEPT_WORDS = 1 << 16
 _LONGEST_KEPT = 64
 """Of longer words it is not remembered what they hold: they hardly come again."""
@@ -195,29 +197,32 @@ class Anchors:
         self._whole = {anchor.text: held[anchor] for anchor in held if not (anchor.opened or anchor.open_ended)}
         self._pieces = [held[anchor] for anchor in pieces]
         self._set = _set_of([_expression(anchor) for anchor in pieces], memory)
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._known: dict[bytes, tuple[int, ...]] = {}
 
-    def candidates(self, text: str) -> list[int]:
-        """Return the numbers of the expressions that may match a text, in order."""
+    def candidates(self, data: bytes) -> list[int]:
+        """Return the numbers of the expressions that may match a text, given in UTF-8, in order."""
         met: set[int] = set()
-        for word in set(_WORDS.findall(text)):
+        for word in set(data.translate(_BLANKS).split()):
             held = self._known.get(word)
             met.update(self._look(word) if held is None else held)
         branches = self._branches
         found = {number for need in met for needs, number in branches[need] if needs <= met}
         return sorted(found | self._always)
 
-    def _look(self, word: str) -> tuple[int, ...]:
-        """Return the needs that a word meets."""
-        hits = self._set.Match((word + _CANARY).encode("utf-8", "replace")) if self._set else ()
-        if len(self._pieces) not in hits:
-            return self._every
-        held = {*self._whole.get(word, ()), *chain(*(self._pieces[hit] for hit in hits if hit < len(self._pieces)))}
-        if len(word) <= _LONGEST_KEPT:
+    def _look(self, run: bytes) -> tuple[int, ...]:
+        """Return the needs that a run of letters and digits meets, which is a word or, beyond ASCII, several."""
+        held = tuple(set(chain(*map(self._held, _WORDS.findall(run.decode())))))
+        if len(run) <= _LONGEST_KEPT:
             if len(self._known) >= _KEPT_WORDS:
                 self._known.clear()
-            self._known[word] = tuple(held)
-        return tuple(held)
+            self._known[run] = held
+        return held
+
+    def _held(self, word: str) -> Iterable[int]:
+        hits = self._set.Match((word + _CANARY).encode()) if self._set else ()
+        if len(self._pieces) not in hits:
+            return self._every
+        return chain(self._whole.get(word, ()), *(self._pieces[hit] for hit in hits if hit < len(self._pieces)))
 
 
 def _expression(anchor: Anchor) -> str:

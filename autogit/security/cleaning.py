@@ -12,9 +12,10 @@ from operator import itemgetter
 from autogit.model.security import Finding, Stage
 from autogit.security.ciphers import shifted_lines
 from autogit.security.elements import find_hidden_elements
-from autogit.security.folding import lookalikes
+from autogit.security.folding import lookalikes, without_surrogates
 from autogit.security.hidden import BIDI, MIXED, STRAY
 from autogit.security.passages import construct, sentence, token
+from autogit.security.regions import Decoded, Part, same
 from autogit.security.smuggling import TAGS
 
 _LEAST_WEIGHT = 0.2
@@ -23,6 +24,9 @@ _STRONG_WEIGHT = 0.5
 _NEAR = 200
 _MARGIN = 150
 """What lies that deep within a cut needs no cut of its own."""
+_LONG, _STEP, _AROUND = 32 << 10, 256, 1536
+"""Of a text from so many characters on only what stands so near to a change is looked at again; changes closer together
+than a step are one."""
 _EXACT = frozenset(
     ("base64", "hex", "base32", "base85", "binary", "codes", "morse", "tags", "selectors", "zero-width-bits")
 )
@@ -34,10 +38,11 @@ _Edit = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A cleaned text and the fragments that were taken out of it, in order."""
+    """A cleaned text, the fragments that were taken out of it, and where (but for `_STEP`) it was changed, in order."""
 
     text: str
     fragments: tuple[str, ...]
+    edges: tuple[int, ...] = ()
 
 
 def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
@@ -49,7 +54,7 @@ def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
     """
     charges = _charges(findings)
     in_place = [one for one in charges if one.stage is Stage.HIDDEN and one.rule in _IN_PLACE]
-    cuts = _merged(_cuts(text, charges))
+    cuts = _merged(_cuts(without_surrogates(text), charges))
     begins = [start for start, _ in cuts]
     taken = [*cuts]
     for one in in_place:
@@ -59,21 +64,41 @@ def clean(text: str, findings: Sequence[Finding]) -> Cleaned:
     fragments = tuple(text[start:end] for start, end in sorted(taken))
     edits = [(start, end, "") for start, end in cuts]
     edits += chain.from_iterable(_mends(text, one) for one in in_place)
-    return Cleaned(_edited(text, sorted(edits, key=_BEGIN)), fragments)
+    edited, edges = _edited(text, sorted(edits, key=_BEGIN))
+    return Cleaned(edited, fragments, edges)
 
 
-def _edited(text: str, edits: Iterable[_Edit]) -> str:
-    """Return a text with its edits, in order, carried out; what is mended within a cut needs no mending."""
+def _edited(text: str, edits: Iterable[_Edit]) -> tuple[str, tuple[int, ...]]:
+    """Return a text with its edits, in order, carried out, and where; what lies within a cut needs no mending."""
     kept: list[str] = []
-    at = 0
+    edges: list[int] = []
+    at = size = 0
+    last = -_STEP
     for start, end, instead in edits:
         if start >= at:
             kept.append(text[at:start])
+            size += start - at
             if instead:
                 kept.append(instead)
+                size += len(instead)
+            if size >= last + _STEP:
+                edges.append(size)
+                last = size
         at = max(at, end)
     kept.append(text[at:])
-    return "".join(kept)
+    return "".join(kept), tuple(edges)
+
+
+def changed_parts(cleaned: Cleaned) -> Decoded | None:
+    """Return what stands around the changes of a long text that is mostly as it was; nothing for any other text."""
+    text, edges = cleaned.text, cleaned.edges
+    if len(text) < _LONG or not edges:
+        return None
+    spans = _merged((max(0, edge - _AROUND), min(len(text), edge + _STEP + _AROUND)) for edge in edges)
+    spans = _merged((text.rfind("\n", max(0, start - _AROUND), start) + 1 or start, end) for start, end in spans)
+    if sum(end - start for start, end in spans) > len(text) // 2:
+        return None
+    return Decoded([Part(start, end, text[start:end], same) for start, end in spans])
 
 
 def clean_stretch(text: str, findings: Sequence[Finding]) -> Cleaned:
@@ -82,7 +107,7 @@ def clean_stretch(text: str, findings: Sequence[Finding]) -> Cleaned:
     if not charges:
         return Cleaned(text, ())
     start, end = min(one.start for one in charges), max(one.end for one in charges)
-    return Cleaned(text[:start] + text[end:], (text[start:end],))
+    return Cleaned(text[:start] + text[end:], (text[start:end],), (start,))
 
 
 def _charges(findings: Sequence[Finding]) -> list[Finding]:

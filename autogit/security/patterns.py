@@ -104,26 +104,26 @@ class RuleSet:
 
     def candidates(self, text: str) -> list[int]:
         """Return the numbers of the expressions whose words a text has; of all of them where that is not known."""
-        return self._anchors.candidates(text)
+        return self._anchors.candidates(text.encode("utf-8", "replace"))
 
     def matching(self, text: str) -> tuple[int, ...]:
         """Return the numbers of the rules that match anywhere in a text."""
-        return tuple(owner for owner, _ in self._hits(text, text.encode("utf-8", "replace")))
+        return tuple(owner for owner, _ in self._hits(text.encode("utf-8", "replace")))
 
     def find(self, view: View) -> Iterator[Finding]:
         """Yield what matches in a view."""
         data = view.text.encode("utf-8", "replace")
         offset: _Offsets | None = None
-        for owner, expressions in self._hits(view.text, data):
+        for owner, expressions in self._hits(data):
             rule = self.rules[owner]
             offset = offset or _Offsets(view.text, data)
             for span in _merged(span for one in expressions for span in _spans(one, data)):
                 start, end = view.locate(*offset.span(*span))
                 yield Finding(rule.id, rule.stage, rule.severity, start, end, rule.weight, rule.description, view.name)
 
-    def _hits(self, text: str, data: bytes) -> Iterator[tuple[int, list[re2._Regexp]]]:
+    def _hits(self, data: bytes) -> Iterator[tuple[int, list[re2._Regexp]]]:
         """Yield the rules that match, and with which expressions."""
-        for owner, numbers in groupby(self.candidates(text), key=self.owners.__getitem__):
+        for owner, numbers in groupby(self._anchors.candidates(data), key=self.owners.__getitem__):
             tried = (self.expressions[number] for number in numbers) if len(data) < _LONG else [self._whole(owner)]
             if found := [one for one in tried if one.search(data)]:
                 yield owner, found

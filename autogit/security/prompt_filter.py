@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from autogit.model.security import FilterResult, Finding, SecurityPolicy, Verdict
 from autogit.security.classifier import Classifier
-from autogit.security.cleaning import Cleaned, clean, clean_stretch
+from autogit.security.cleaning import Cleaned, changed_parts, clean, clean_stretch
 from autogit.security.hidden import find_hidden
 from autogit.security.patterns import RuleSet, load_rules
 from autogit.security.scoring import risk_score
@@ -24,6 +25,15 @@ class Quarantine(Protocol):
 
     def add(self, fragment: str, metadata: Mapping[str, object]) -> str:
         """Keep a fragment and return its id (`q-YYYYMMDD-NNN`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is found in a text, in order, its score, and whether no bound kept anything of it from being looked at."""
+
+    findings: list[Finding]
+    score: float
+    complete: bool
 
 
 class PromptInjectionFilter:
@@ -51,9 +61,10 @@ class PromptInjectionFilter:
         `source` says where the text comes from (`issue`, `commit`, `log`, ...) and chooses the thresholds.
         """
         thresholds = self._policy.for_source(source)
-        findings, score = self._judge(text, self._classifier)
+        judged = self._judge(text, self._classifier)
+        findings, score = judged.findings, judged.score
         verdict = thresholds.verdict(score)
-        cleaned = self._clean(text, findings) if verdict is not Verdict.PASS else None
+        cleaned = self._clean(text, judged) if verdict is not Verdict.PASS else None
         by_weight = sorted(findings, key=lambda one: -one.weight)
         return FilterResult(
             clean_text=cleaned.text if cleaned else text,
@@ -64,8 +75,8 @@ class PromptInjectionFilter:
             verdict=verdict,
         )
 
-    def _judge(self, text: str, classifier: Classifier | None) -> tuple[list[Finding], float]:
-        """Return what is found in a text, in order, and its score."""
+    def _judge(self, text: str, classifier: Classifier | None) -> _Judged:
+        """Return what is found in a text."""
         views = build_views(text)
         findings = [*find_hidden(text, views)]
         for view in views:
@@ -76,18 +87,29 @@ class PromptInjectionFilter:
             findings.append(added)
             score = round(min(1.0, score + added.weight), 4)
         findings.sort(key=lambda one: (one.start, one.end, one.rule, one.view))
-        return findings, score
+        return _Judged(findings, score, all(view.complete for view in views))
 
-    def _clean(self, text: str, findings: Sequence[Finding]) -> Cleaned:
+    def _clean(self, text: str, judged: _Judged) -> Cleaned:
         """Return a text without what is found, nor what is found in the rest of it once that is gone."""
-        cleaned = clean(text, findings)
+        cleaned = clean(text, judged.findings)
         for number in range(1, _MOST_ROUNDS + 1):
-            more, _ = self._judge(cleaned.text, None)  # what the classifier says is never cut
+            judged = self._judge_again(cleaned, judged)
+            more = judged.findings
             again = clean(cleaned.text, more) if number < _MOST_ROUNDS else clean_stretch(cleaned.text, more)
             if not again.fragments:
                 break
-            cleaned = Cleaned(again.text, cleaned.fragments + again.fragments)
+            cleaned = replace(again, fragments=cleaned.fragments + again.fragments)
         return cleaned
+
+    def _judge_again(self, cleaned: Cleaned, before: _Judged) -> _Judged:
+        """Return what is found in a cleaned text, looking only at what has changed if all of it was seen before."""
+        parts = changed_parts(cleaned) if before.complete else None
+        judged = self._judge(parts.text if parts else cleaned.text, None)  # what a classifier says is never cut
+        if parts is None:
+            return judged
+        spans = (parts.locate(one.start, one.end) for one in judged.findings)
+        found = [replace(one, start=start, end=end) for one, (start, end) in zip(judged.findings, spans, strict=True)]
+        return replace(judged, findings=found)
 
     def quarantine(self, fragment: str, metadata: Mapping[str, object]) -> str:
         """Keep a suspicious fragment for analysis and return its id. Raises what the store raises."""

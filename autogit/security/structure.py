@@ -16,6 +16,7 @@ from autogit.security.views import View
 
 _MOST_TURNS = 400
 _MANY_TURNS = 8
+_MOST_ORDERS = 400
 _TURN = re2.compile(r"(?:^|\n)[ >*#-]{0,4}(human|user|customer|assistant|ai|chatbot|model|gpt|claude)[ *]{0,3}:")
 _ASKING = frozenset({"human", "user", "customer"})
 _CONCEALED = frozenset({"hidden-element"})
@@ -47,8 +48,8 @@ def _many_turns(view: View) -> Iterator[Finding]:
 
 
 def _concealed_order(view: View) -> Iterator[Finding]:
-    """Yield the first order in a part of a page that is not shown: what people are to read is shown to them."""
-    if match := _ORDER.search(view.text):
+    """Yield the orders in parts of a page that are not shown: what people are to read is shown to them."""
+    text = "Gives an order in a part of a page that is not shown"
+    for match in islice(_ORDER.finditer(view.text), _MOST_ORDERS):
         start, end = view.locate(*match.span())
-        text = "Gives an order in a part of a page that is not shown"
         yield Finding("place-not-shown", Stage.STRUCTURE, Severity.MEDIUM, start, end, 0.36, text, view.name)

@@ -37,12 +37,14 @@ class View:
     `text` is folded: lower case, NFKC, Latin letters without accents, look-alikes of other scripts as ASCII, curly
     quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. It can always
     be encoded (no surrogates). `trail` names the decoders that led to it, outermost first (empty: the text itself).
-    `locate` maps a part of it to the part of the original that it comes from.
+    `locate` maps a part of it to the part of the original that it comes from. `complete` is false where bounds kept
+    out a part of what is encoded in it.
     """
 
     text: str
     trail: tuple[str, ...]
     locate: Callable[[int, int], tuple[int, int]]
+    complete: bool = True
 
     @property
     def name(self) -> str:
@@ -66,25 +68,40 @@ def build_views(text: str) -> tuple[View, ...]:
     """
     views: list[View] = []
     known = {text}
-    spare, spare_respelt = (int(len(text) * share) + SPARE_CHARS for share in (MOST_SHARE, _RESPELT_SHARE))
+    spare = _Spare(*(int(len(text) * share) + SPARE_CHARS for share in (MOST_SHARE, _RESPELT_SHARE)))
     waiting = deque([_Layer(without_surrogates(text), (), same)])
     while waiting:
         layer = waiting.popleft()
         odd = odd_characters(layer.text)
         seen = visible(layer.text, odd)
         folded = collapse(seen)
-        views.append(View(folded, layer.trail, _way_back(layer, seen, folded)))
-        room = MOST_VIEWS - len(views) - len(waiting)
-        if len(layer.trail) >= MOST_DEPTH or spare <= 0 or room <= 0 or _was_decoded(layer):
-            continue
-        found = _unknown(_decoded(layer, seen, odd, packed_only=spare_respelt <= 0), known)[:room]
-        packed = _within([one for one in found if one.trail[-1] in PACKED], spare)
-        spare -= _size(packed)
-        respelt = _within([one for one in found if one.trail[-1] not in PACKED], min(spare, spare_respelt))
-        spare -= _size(respelt)
-        spare_respelt -= _size(respelt)
-        waiting += packed + respelt
+        room = MOST_VIEWS - len(views) - len(waiting) - 1
+        is_open = room > 0 and spare.chars > 0
+        found: list[_Layer] = []
+        if is_open and len(layer.trail) < MOST_DEPTH and not _was_decoded(layer):
+            found = _unknown(_decoded(layer, seen, odd, packed_only=spare.respelt <= 0), known)
+        kept = spare.taken_by(found[:room])
+        waiting += kept
+        complete = is_open and spare.respelt > 0 and _size(found) == _size(kept)
+        views.append(View(folded, layer.trail, _way_back(layer, seen, folded), complete))
     return tuple(views)
+
+
+@dataclass(slots=True)
+class _Spare:
+    """How many characters decoded views may still hold, and those of them that are as long as what they came from."""
+
+    chars: int
+    respelt: int
+
+    def taken_by(self, found: Sequence[_Layer]) -> list[_Layer]:
+        """Return layers cut so that there is room for all of them, and let them have it."""
+        packed = _within([one for one in found if one.trail[-1] in PACKED], self.chars)
+        self.chars -= _size(packed)
+        respelt = _within([one for one in found if one.trail[-1] not in PACKED], min(self.chars, self.respelt))
+        self.chars -= _size(respelt)
+        self.respelt -= _size(respelt)
+        return packed + respelt
 
 
 def _unknown(layers: Iterable[_Layer], known: set[str]) -> list[_Layer]:
