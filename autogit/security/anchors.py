@@ -210,19 +210,25 @@ class Anchors:
         return sorted(found | self._always)
 
     def _look(self, run: bytes) -> tuple[int, ...]:
-        """Return the needs that a run of letters and digits meets, which is a word or, beyond ASCII, several."""
-        held = tuple(set(chain(*map(self._held, _WORDS.findall(run.decode())))))
+        """Return the needs that a run of letters and digits meets: it is a word or, beyond ASCII, may be several."""
+        words = set(_WORDS.findall(run.decode()))
+        if len(words) == 1:
+            held = self._held(*words)
+        else:
+            known = ((one, self._known.get(one.encode())) for one in words)
+            held = tuple({*chain(*(self._held(word) if needs is None else needs for word, needs in known))})
         if len(run) <= _LONGEST_KEPT:
             if len(self._known) >= _KEPT_WORDS:
                 self._known.clear()
             self._known[run] = held
         return held
 
-    def _held(self, word: str) -> Iterable[int]:
+    def _held(self, word: str) -> tuple[int, ...]:
         hits = self._set.Match((word + _CANARY).encode()) if self._set else ()
         if len(self._pieces) not in hits:
             return self._every
-        return chain(self._whole.get(word, ()), *(self._pieces[hit] for hit in hits if hit < len(self._pieces)))
+        held = {*self._whole.get(word, ()), *chain(*(self._pieces[hit] for hit in hits if hit < len(self._pieces)))}
+        return tuple(held)
 
 
 def _expression(anchor: Anchor) -> str:

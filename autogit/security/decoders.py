@@ -14,9 +14,6 @@ from autogit.security import ciphers, disguises, elements, encodings, escapes, h
 from autogit.security.regions import Part
 
 _MEMORY_BYTES = 128 << 20
-_WORTH_A_LOOK = re.compile(f"{smuggling.ANY_HIDDEN.pattern}|{disguises.TURNED.pattern}")
-
-
 PACKED = frozenset(
     ("base64", "hex", "base32", "base85", "binary", "codes", "morse", "tags", "selectors", "zero-width-bits")
 )
@@ -35,12 +32,16 @@ class Group(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """One way in which a text may be written otherwise: what it is called, what hints at it, and the way back."""
+    """One way in which a text may be written otherwise: what it is called, what hints at it, and the way back.
+
+    `signs` are characters of which a text must have one, where all that it needs are beyond ASCII.
+    """
 
     name: str
     hint: str
     decode: Callable[[str], Iterator[Part]]
     group: Group = Group.MARKUP
+    signs: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=1)
@@ -78,11 +79,11 @@ def decoders() -> tuple[Decoder, ...]:
 def raw_decoders() -> tuple[Decoder, ...]:
     """Return the decoders of what folding takes away."""
     return (
-        Decoder("tags", smuggling.TAGS.pattern, smuggling.tag_texts),
-        Decoder("selectors", smuggling.SELECTORS.pattern, smuggling.selector_texts),
-        Decoder("zero-width-bits", smuggling.BITS.pattern, smuggling.bit_texts),
-        Decoder("bidi-override", smuggling.OVERRIDE.pattern, smuggling.override_texts),
-        Decoder("upside-down", disguises.TURNED.pattern, disguises.turned_lines),
+        Decoder("tags", smuggling.TAGS.pattern, smuggling.tag_texts, signs=smuggling.TAG_SIGNS),
+        Decoder("selectors", smuggling.SELECTORS.pattern, smuggling.selector_texts, signs=smuggling.SELECTOR_SIGNS),
+        Decoder("zero-width-bits", smuggling.BITS.pattern, smuggling.bit_texts, signs=smuggling.ZERO_WIDTH_SIGNS),
+        Decoder("bidi-override", smuggling.OVERRIDE.pattern, smuggling.override_texts, signs=smuggling.OVERRIDE_SIGNS),
+        Decoder("upside-down", disguises.TURNED_HINT, disguises.turned_lines, signs=disguises.TURNED_SIGNS),
     )
 
 
@@ -90,9 +91,10 @@ def find_decoders(text: str, *, packed_only: bool = False) -> Iterator[Decoder]:
     """Yield the decoders that a text hints at; on demand those only that make less of it."""
     known = decoders()
     found: list[int] = []
+    data = text.encode()
     for numbers, together in _hints():
         if not packed_only or any(known[one].name in PACKED for one in numbers):
-            found += (numbers[one] for one in together.Match(text) or ())
+            found += (numbers[one] for one in together.Match(data) or ())
     for number in sorted(found):
         if not packed_only or known[number].name in PACKED:
             yield known[number]
@@ -100,9 +102,9 @@ def find_decoders(text: str, *, packed_only: bool = False) -> Iterator[Decoder]:
 
 def find_raw_decoders(text: str, odd: frozenset[str]) -> Iterator[Decoder]:
     """Yield the decoders of what can't be seen that a text hints at; `odd` are its characters beyond ASCII."""
-    if any(map(_WORTH_A_LOOK.match, odd)):
+    if odd:
         for decoder in raw_decoders():
-            if re.search(decoder.hint, text):
+            if not decoder.signs.isdisjoint(odd) and re.search(decoder.hint, text):
                 yield decoder
 
 

@@ -24,6 +24,8 @@ _LEET = re.compile(r"[A-Za-z0-9@$!|+€]{2,32}")
 _LEET_SIGNS = str.maketrans("0345789@$+€", "oeastbgaste")
 _DOUBTFUL = {"|": "li", "!": "il", "6": "gb", "1": "il"}
 _WORD_LENGTH = 12
+_SHORT_RUN = 48
+"""Runs up to this length come again: what they say is kept."""
 _MANY_LETTERS, _FEW_LETTERS, _LONG_TEXT = 4000, 24, 32 << 10
 _SHORTEST_WORD = 2
 _SPACES = re.compile("  +")
@@ -41,8 +43,9 @@ _MORSE_CODE = (
 )
 _TURNED_FROM = "ɐqɔpǝɟƃɓɥıᴉɾʞʃןɯuodbɹsʇnʌʍxʎz˙¡¿"  # noqa: RUF001 - letters that look like others are the point
 _TURNED_TO = "abcdefgghiijkllmnopqrstuvwxyz.!?"
-TURNED = re.compile("[ɐɔǝɟƃɓɥᴉɾʞɯɹʇʌʍʎ]")
-_TURNED_HINT = rf"{TURNED.pattern}(?:[^\n]{{0,8}}{TURNED.pattern}){{2}}"
+TURNED_SIGNS = frozenset("ɐɔǝɟƃɓɥᴉɾʞɯɹʇʌʍʎ")
+_TURNED = f"[{''.join(sorted(TURNED_SIGNS))}]"
+TURNED_HINT = rf"{_TURNED}(?:[^\n]{{0,8}}{_TURNED}){{2}}"
 _PIG = re.compile(r"\b([A-Za-z]{3,18})ay\b")
 
 
@@ -53,8 +56,17 @@ def spaced_letters(text: str) -> Iterator[Part]:
 
 
 def _drawn_together(match: re.Match[str], most: int) -> str:
-    """Return the words of a run: the commonest gap stands between letters, any other one between words."""
     run, sign = match.group(), match.group("sign") or match.group("mark")
+    return _kept(run, sign, most) if len(run) <= _SHORT_RUN else _joined(run, sign, most)
+
+
+@lru_cache(maxsize=4096)
+def _kept(run: str, sign: str | None, most: int) -> str:
+    return _joined(run, sign, most)
+
+
+def _joined(run: str, sign: str | None, most: int) -> str:
+    """Return the words of a run: the commonest gap stands between letters, any other one between words."""
     if sign:
         drawn = run[::2] if run[1::2].strip(sign) == "" else run
         return _worded(drawn, most)
@@ -169,7 +181,7 @@ def morse_runs(text: str) -> Iterator[Part]:
 def turned_lines(text: str) -> Iterator[Part]:
     """Yield the lines that are written upside down, which is back to front as well."""
     table = str.maketrans(_TURNED_FROM, _TURNED_TO)
-    for start, end in blocks(text, _TURNED_HINT):
+    for start, end in blocks(text, TURNED_HINT):
         block = text[start:end]
         yield Part(start, end, block[::-1].translate(table), backwards(len(block)))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from html.entities import html5
 
 from autogit.security import hints
@@ -22,15 +23,31 @@ _JOIN = re.compile(
 )
 
 
+_SHORT = 16
+"""Escapes up to this length come again and again: what they stand for is kept."""
+
+
 def percent_tokens(text: str) -> Iterator[Part]:
     """Yield the lines that hold percent-encoded characters or words joined by plus signs, decoded."""
     return substituted(text, _PERCENT, _unpercent, hints.PERCENT)
 
 
 def _unpercent(match: re.Match[str]) -> str:
-    if match.group() == "+":
-        return " "
-    return _text(bytes.fromhex(match.group().replace("%", "")))
+    return _decoded(match, _percent)
+
+
+def _decoded(match: re.Match[str], decode: Callable[[str], str]) -> str:
+    found = match.group()
+    return _kept(found, decode) if len(found) <= _SHORT else decode(found)
+
+
+@lru_cache(maxsize=4096)
+def _kept(found: str, decode: Callable[[str], str]) -> str:
+    return decode(found)
+
+
+def _percent(found: str) -> str:
+    return " " if found == "+" else _text(bytes.fromhex(found.replace("%", "")))
 
 
 def entity_lines(text: str) -> Iterator[Part]:
@@ -39,7 +56,10 @@ def entity_lines(text: str) -> Iterator[Part]:
 
 
 def _character(match: re.Match[str]) -> str:
-    found = match.group()
+    return _decoded(match, _entity)
+
+
+def _entity(found: str) -> str:
     return html.unescape(found) if found[1] == "#" else html5.get(found[1:], found)
 
 
@@ -49,7 +69,10 @@ def escape_lines(text: str) -> Iterator[Part]:
 
 
 def _unescape(match: re.Match[str]) -> str:
-    found = match.group()
+    return _decoded(match, _escape)
+
+
+def _escape(found: str) -> str:
     kind = found[1:2]
     if kind in "nrt":
         return " " if kind == "t" else "\n"

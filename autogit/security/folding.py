@@ -45,6 +45,12 @@ def lookalikes() -> dict[int, int]:
     return _tables()[1]
 
 
+def members(ranges: str) -> frozenset[str]:
+    """Return the characters that the inside of a character class names."""
+    found = re.findall("(.)-(.)|(.)", ranges, re.DOTALL)
+    return frozenset(chr(code) for low, high, one in found for code in range(ord(low or one), ord(high or one) + 1))
+
+
 def without_surrogates(text: str) -> str:
     """Return a text that can be encoded: a lone surrogate becomes the replacement character, lengths stay."""
     try:
@@ -131,7 +137,10 @@ def _latin_words(text: str, odd: frozenset[str]) -> str:
         return text
     table, native = _tables()[1], _native()
     if native.isdisjoint(odd):
-        return _FOREIGN_RUN.sub(lambda run: run.group().translate(table), text)
+        for one in odd:
+            if ord(one) in table:
+                text = text.replace(one, chr(table[ord(one)]))
+        return text
 
     def as_latin(run: re.Match[str]) -> str:
         start, end = run.span()
@@ -147,9 +156,7 @@ def _latin_words(text: str, odd: frozenset[str]) -> str:
 def _native() -> frozenset[str]:
     """Return what tells that a stretch is written in another script: its letters that look like no Latin one."""
     table = _tables()[1]
-    ranges = [tuple(map(ord, one.split("-"))) for one in re.findall(".-.", FOREIGN)]
-    letters = (chr(code) for first, last in ranges for code in range(first, last + 1) if code not in table)
-    return frozenset(filter(str.isalpha, letters))
+    return frozenset(one for one in members(FOREIGN) if one.isalpha() and ord(one) not in table)
 
 
 @lru_cache(maxsize=1)
@@ -163,9 +170,7 @@ def _tables() -> tuple[dict[int, int | None], dict[int, int]]:
             if (base := unicodedata.normalize("NFD", chr(code))[0]).isascii():
                 always[code] = ord(base)
     always |= {ord(char): ord(plain) for plain, chars in _LIKE.items() for char in chars}
-    ranges = re.findall("(.)-(.)|(.)", INVISIBLE, re.DOTALL)
-    for low, high, single in ranges:
-        always |= dict.fromkeys(range(ord(low or single), ord(high or single) + 1))
+    always |= dict.fromkeys(map(ord, members(INVISIBLE)))
     words: dict[int, int] = {}
     foreign = re.compile(f"[{FOREIGN}]")
     listed = files("autogit.security").joinpath("data", "confusables.txt").read_text(encoding="utf-8")

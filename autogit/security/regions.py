@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 
 import re2
 
@@ -96,8 +96,14 @@ def respelt(
 ) -> Part | None:
     """Return a stretch of a text with each match replaced; nothing where that changes nothing."""
     block = text[slice(*span)]
-    changed = pattern.sub(replace, block)
-    return Part(*span, changed, _units(block, pattern, replace)) if changed != block else None
+    made: list[str] = []
+
+    def noted(match: re.Match[str]) -> str:
+        made.append(replace(match))
+        return made[-1]
+
+    changed = pattern.sub(noted, block)
+    return Part(*span, changed, _units(block, pattern, made)) if changed != block else None
 
 
 def blocks(text: str, hint: str) -> Iterator[tuple[int, int]]:
@@ -167,37 +173,28 @@ def _searcher(hint: str) -> re2._Regexp:
     return re2.compile(hint.encode(), options)
 
 
-def _units(block: str, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]) -> Locate:
-    made: list[tuple[list[int], list[int], list[bool]]] = []
+def _units(block: str, pattern: re.Pattern[str], made: Sequence[str]) -> Locate:
+    """Locate in a block in which each match of a pattern was replaced, by what."""
+    tables: list[tuple[list[int], list[int]]] = []
 
     def locate(start: int, end: int) -> tuple[int, int]:
-        if not made:
-            made.append(_table(block, pattern, replace))
-        begins, stands, verbatim = made[0]
-        if len(begins) > _MOST_UNITS:
+        if len(made) > _MOST_UNITS:
             return 0, len(block)
+        if not tables:
+            tables.append(_table(block, pattern, made))
+        begins, stands = tables[0]
         first = bisect_right(begins, start) - 1
         last = bisect_right(begins, max(start, end - 1)) - 1
-        low = stands[first] + (start - begins[first] if verbatim[first] else 0)
-        high = stands[last] + end - begins[last] if verbatim[last] else stands[last + 1]
+        low = stands[first] + (0 if first % 2 else start - begins[first])
+        high = stands[last + 1] if last % 2 else stands[last] + end - begins[last]
         return low, min(max(low, high), len(block))
 
     return locate
 
 
-def _table(
-    block: str, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]
-) -> tuple[list[int], list[int], list[bool]]:
-    """Return where pieces begin in the changed block, where in the block itself, and which are unchanged."""
-    begins, stands, verbatim = [0], [0], [True]
-    at = size = 0
-    for match in pattern.finditer(block):
-        size += match.start() - at
-        begins += (size, size + len(replace(match)))
-        stands += (match.start(), match.end())
-        verbatim += (False, True)
-        size, at = begins[-1], match.end()
-        if len(begins) > _MOST_UNITS:
-            break
-    stands.append(len(block))
-    return begins, stands, verbatim
+def _table(block: str, pattern: re.Pattern[str], made: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return where pieces begin in the changed block, and where in the block itself; every other one was replaced."""
+    stands = [0, *chain.from_iterable(match.span() for match in pattern.finditer(block)), len(block)]
+    sizes = [after - before for before, after in pairwise(stands)]
+    sizes[1::2] = map(len, made)
+    return [0, *accumulate(sizes[:-1])], stands

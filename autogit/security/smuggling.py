@@ -8,14 +8,21 @@ from functools import lru_cache
 from itertools import islice
 
 from autogit.security.encodings import is_text, text_of
+from autogit.security.folding import members
 from autogit.security.regions import Part, backwards
 
-TAGS = re.compile("(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
+_TAG, _SELECTOR, _ZERO_WIDTH = (
+    "\U000e0000-\U000e007f",
+    "\ufe00-\ufe0f\U000e0100-\U000e01ef",
+    ("\u200b-\u200f\u2060-\u2064\ufeff\u00ad\u061c\u180e"),
+)
+TAGS = re.compile(f"(?<![\U0001f3f4{_TAG}])[{_TAG}]+")
 """Runs of tag characters; those behind a black flag are how the flags of regions are written."""
-SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
-BITS = re.compile("[\u200b-\u200f\u2060-\u2064\ufeff\u00ad\u061c\u180e]{16,}")
+SELECTORS = re.compile(f"[{_SELECTOR}]{{4,}}")
+BITS = re.compile(f"[{_ZERO_WIDTH}]{{16,}}")
 OVERRIDE = re.compile("\u202e([^\u202c\u2069\n]{2,10000})")
-ANY_HIDDEN = re.compile("[\u200b-\u200f\u202e\u2060-\u2064\ufeff\ufe00-\ufe0f\U000e0000-\U000e01ef]")
+TAG_SIGNS, SELECTOR_SIGNS, ZERO_WIDTH_SIGNS, OVERRIDE_SIGNS = map(members, (_TAG, _SELECTOR, _ZERO_WIDTH, "\u202e"))
+"""One of which a text must have before it is searched for the others."""
 _TAG_SHIFT = 0xE0000
 _SHORT_SELECTORS, _LONG_SELECTORS = 0xFE00, 0xE0100
 _PRINTABLE_TAG = re.compile("[\U000e0020-\U000e007e]")
