@@ -35,9 +35,11 @@ _LEAST_RUN = 16
 _LEAST_BASE85 = 25
 _LONG_TOKEN = re.compile(rf"(?<!\S)\S{{{_LEAST_BASE85},}}")
 _QUOTES = "\"'`()[],"
-_GIT_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcde")
-_ADOBE_FIRST = frozenset("+,-./0123456789:;<=>?@ABCDEFGHI")
-"""With what each group of five begins that holds four characters of ASCII."""
+_GIT, _ADOBE = (
+    re.compile(rf"(?:[{first}]\S{{4}}){{4}}(?:[{first}]|\Z)") for first in (r"A-Za-e", r"+,\-./0-9:;<=>?@A-I")
+)
+"""With what each group of five begins that holds four characters of ASCII, in the two alphabets."""
+_FRONT85 = re.compile(rf"{_GIT.pattern}|{_ADOBE.pattern}|[{re.escape(_QUOTES)}]|[^=]{{0,80}}=")
 _ASCII_END = 128
 _LEAST_FRONT = 24
 _STRAY = 9
@@ -162,6 +164,8 @@ def base85_runs(text: str) -> Iterator[Part]:
             yield Part(*match.span(), found)
     for match in _LONG_TOKEN.finditer(text):
         token, at = match.group(), match.start()
+        if not _FRONT85.match(token):
+            continue
         for run in dict.fromkeys((token, token.strip(_QUOTES), token[token.find("=") + 1 :].strip(_QUOTES))):
             if found := _bare85(run):
                 yield Part(at + token.find(run), at + token.find(run) + len(run), found)
@@ -169,11 +173,10 @@ def base85_runs(text: str) -> Iterator[Part]:
 
 
 def _bare85(run: str) -> str | None:
-    firsts = run[:_LEAST_BASE85:5]
     if len(run) < _LEAST_BASE85 - 5:
         return None
-    git = _unbase85(base64.b85decode, run) if _GIT_FIRST.issuperset(firsts) else None
-    return git or (_unbase85(base64.a85decode, run) if _ADOBE_FIRST.issuperset(firsts) else None)
+    git = _unbase85(base64.b85decode, run) if _GIT.match(run) else None
+    return git or (_unbase85(base64.a85decode, run) if _ADOBE.match(run) else None)
 
 
 def _unbase85(decode: Callable[[str], bytes], run: str) -> str | None:

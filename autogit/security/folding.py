@@ -24,7 +24,7 @@ _LIKE = {"'": "‘’‚‛ʼʹ′＇", '"': "“”„‟«»″＂", "-": "‐
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,32}[ -/]{0,8}[@-~]|[@-Z\\^_])")
 _BLANKS = re.compile("  +")
-_MANY, _SHORT = 24, 512
+_MANY, _SHORT = 48, 512
 _MOSTLY = 0.8
 _STACKED = re2.compile(r"[\p{Mn}\p{Mc}]{16,}")
 _LIGATURES = re.compile("[\ufdfa\ufdfb]")
@@ -80,14 +80,14 @@ def visible(text: str, odd: frozenset[str] | None = None) -> str:
         text = _composed(text)
         odd = odd_characters(text)
     always = _tables()[0]
-    if len(odd) > _MANY:
+    mapped = [one for one in odd if ord(one) in always]
+    if len(mapped) > _MANY:
         few = len(text.encode("ascii", "ignore")) > _MOSTLY * len(text)
         text = _ODD_RUNS.sub(lambda run: run.group().translate(always), text) if few else text.translate(always)
     else:
         # Each replacement is one search for one character, far cheaper than a look-up for each character there is.
-        for one in odd:
-            if (code := ord(one)) in always:
-                text = text.replace(one, chr(plain) if (plain := always[code]) else "")
+        for one in mapped:
+            text = text.replace(one, chr(plain) if (plain := always[ord(one)]) else "")
     return _latin_words(text, odd) if any(map(_FOREIGN_RUN.match, odd)) else text
 
 
