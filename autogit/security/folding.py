@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from importlib.resources import files
-from string import ascii_letters
+from itertools import chain
 
 import re2
 
@@ -34,10 +34,11 @@ FOREIGN = (
     "\U00010280-\U000104ff\U000118a0-\U000118ff"
 )
 _ODD_RUNS = re.compile("[^\x00-\x7f]+")
+_FOREIGN_LETTER = re.compile(f"[{FOREIGN}]")
 _FOREIGN_RUN = re.compile(f"[{FOREIGN}]+")
 _TOUCHING = re.compile(f"[A-Za-z][{FOREIGN}]|[{FOREIGN}][A-Za-z]")
+_TOUCHED = re.compile(f"(?<=[A-Za-z])[{FOREIGN}]++|(?<![{FOREIGN}])[{FOREIGN}]++(?=[A-Za-z])")
 _NATIVE_WINDOW = 40
-_LETTERS = frozenset(ascii_letters)
 
 
 def lookalikes() -> dict[int, int]:
@@ -135,28 +136,60 @@ def _latin_words(text: str, odd: frozenset[str]) -> str:
     foreign = len(text) - len(text.encode("ascii", "ignore"))
     if foreign * 2 > len(text) and not _TOUCHING.search(text):
         return text
-    table, native = _tables()[1], _native()
-    if native.isdisjoint(odd):
-        for one in odd:
-            if ord(one) in table:
-                text = text.replace(one, chr(table[ord(one)]))
+    table = _tables()[1]
+    alike = [one for one in odd if ord(one) in table]
+    if _native().isdisjoint(odd):
+        return _respelt(text, alike)
+    text = _TOUCHED.sub(lambda run: run.group().translate(table), text)
+    parts: list[str] = []
+    at = 0
+    for start, end in _far_from_native(text):
+        parts += (text[at:start], _respelt(text[start:end], alike))
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def _respelt(text: str, alike: Sequence[str]) -> str:
+    """Return a text with the letters given as the ASCII ones that they look like."""
+    table = _tables()[1]
+    if text.isascii():
         return text
+    if len(text) < _SHORT:
+        return text.translate(table)
+    for one in alike:
+        text = text.replace(one, chr(table[ord(one)]))
+    return text
 
-    def as_latin(run: re.Match[str]) -> str:
-        start, end = run.span()
-        inside = text[start - 1 : start] in _LETTERS or text[end : end + 1] in _LETTERS
-        if inside or native.isdisjoint(text[max(0, start - _NATIVE_WINDOW) : end + _NATIVE_WINDOW]):
-            return run.group().translate(table)
-        return run.group()
 
-    return _FOREIGN_RUN.sub(as_latin, text)
+def _far_from_native(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the stretches that are not near to a letter that looks like no Latin one; no run of letters is cut."""
+    at = 0
+    for run in chain(_native_stretches().finditer(text), (None,)):
+        end = run.start() - _NATIVE_WINDOW if run else len(text)
+        if at and _FOREIGN_LETTER.match(text, at - 1) and (cut := _FOREIGN_RUN.match(text, at)):
+            at = cut.end()
+        while at < end < len(text) and _FOREIGN_LETTER.match(text, end) and _FOREIGN_LETTER.match(text, end - 1):
+            end -= 1
+        if at < end:
+            yield at, end
+        at = max(at, run.end() + _NATIVE_WINDOW) if run else end
 
 
 @lru_cache(maxsize=1)
 def _native() -> frozenset[str]:
-    """Return what tells that a stretch is written in another script: its letters that look like no Latin one."""
+    """Return what tells that a stretch is written in another script: its letters that look like no Latin one.
+
+    Those of the Basic Multilingual Plane: a class with others is searched for ten times as slowly.
+    """
     table = _tables()[1]
-    return frozenset(one for one in members(FOREIGN) if one.isalpha() and ord(one) not in table)
+    return frozenset(one for one in members(FOREIGN) if one.isalpha() and one <= "\uffff" and ord(one) not in table)
+
+
+@lru_cache(maxsize=1)
+def _native_stretches() -> re.Pattern[str]:
+    """Return what matches from one such letter to the last of those that follow each other closely."""
+    letters = "".join(sorted(_native()))
+    return re.compile(f"[{letters}]++(?:[^{letters}]{{1,{2 * _NATIVE_WINDOW}}}+[{letters}]++)*+")
 
 
 @lru_cache(maxsize=1)
@@ -172,12 +205,11 @@ def _tables() -> tuple[dict[int, int | None], dict[int, int]]:
     always |= {ord(char): ord(plain) for plain, chars in _LIKE.items() for char in chars}
     always |= dict.fromkeys(map(ord, members(INVISIBLE)))
     words: dict[int, int] = {}
-    foreign = re.compile(f"[{FOREIGN}]")
     listed = files("autogit.security").joinpath("data", "confusables.txt").read_text(encoding="utf-8")
     for line in listed.splitlines():
         plain, chars = line.split(" ")
         for char in chars:
-            if foreign.match(char):
+            if _FOREIGN_LETTER.match(char):
                 words[ord(char)] = ord(plain)
             else:
                 always[ord(char)] = ord(plain)
