@@ -156,9 +156,8 @@ def reversed_words(text: str) -> Iterator[Part]:
     return substituted(text, _TOKEN, _turned, backward_words())
 
 
-def _turned(match: re.Match[str]) -> str:
+def _turned(token: str) -> str:
     """Return a word turned around; marks at its end stay there, unless they were turned around with it."""
-    token = match.group()
     if token[-1].isalnum() or not token[0].isalnum():
         return token[::-1]
     return _WORD.sub(lambda word: word.group()[::-1], token)

@@ -24,8 +24,6 @@ _LEET = re.compile(r"[A-Za-z0-9@$!|+€]{2,32}")
 _LEET_SIGNS = str.maketrans("0345789@$+€", "oeastbgaste")
 _DOUBTFUL = {"|": "li", "!": "il", "6": "gb", "1": "il"}
 _WORD_LENGTH = 12
-_SHORT_RUN = 48
-"""Runs up to this length come again: what they say is kept."""
 _MANY_LETTERS, _FEW_LETTERS, _LONG_TEXT = 4000, 24, 32 << 10
 _SHORTEST_WORD = 2
 _SPACES = re.compile("  +")
@@ -52,22 +50,13 @@ _PIG = re.compile(r"\b([A-Za-z]{3,18})ay\b")
 def spaced_letters(text: str) -> Iterator[Part]:
     """Yield the lines that hold words with something between each two letters, drawn together."""
     most = _MANY_LETTERS if len(text) <= _LONG_TEXT else _FEW_LETTERS
-    return substituted(text, _SPACED, lambda match: _drawn_together(match, most), hints.SPACED)
+    return substituted(text, _SPACED, lambda run: _drawn_together(run, most), hints.SPACED)
 
 
-def _drawn_together(match: re.Match[str], most: int) -> str:
-    run, sign = match.group(), match.group("sign") or match.group("mark")
-    return _kept(run, sign, most) if len(run) <= _SHORT_RUN else _joined(run, sign, most)
-
-
-@lru_cache(maxsize=4096)
-def _kept(run: str, sign: str | None, most: int) -> str:
-    return _joined(run, sign, most)
-
-
-def _joined(run: str, sign: str | None, most: int) -> str:
+def _drawn_together(run: str, most: int) -> str:
     """Return the words of a run: the commonest gap stands between letters, any other one between words."""
-    if sign:
+    sign = run[1]
+    if not sign.isspace():
         drawn = run[::2] if run[1::2].strip(sign) == "" else run
         return _worded(drawn, most)
     if not run[1::2].strip(" "):
@@ -116,8 +105,7 @@ def leet_lines(text: str) -> Iterator[Part]:
     """
     spelt: dict[str, str] = {}
 
-    def as_spelt(match: re.Match[str]) -> str:
-        token = match.group()
+    def as_spelt(token: str) -> str:
         if token not in spelt:
             spelt[token] = _unleet(token)
         return spelt[token] or token
@@ -191,7 +179,7 @@ def pig_latin(text: str) -> Iterator[Part]:
     return substituted(text, _PIG, _unpig, hints.PIG_LATIN)
 
 
-def _unpig(match: re.Match[str]) -> str:
-    whole = match.group(1)
+def _unpig(word: str) -> str:
+    whole = word.removesuffix("ay")
     guesses = [whole[:-1], *(whole[-size:] + whole[:-size] for size in range(1, min(5, len(whole))))]
-    return next((one for one in guesses if one.lower() in words()), match.group())
+    return next((one for one in guesses if one.lower() in words()), word)

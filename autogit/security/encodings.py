@@ -66,7 +66,7 @@ def is_text(text: str) -> bool:
     sample = text[:_SAMPLE]
     if len(_UNPRINTABLE.findall(sample)) * 50 > len(sample):
         return False
-    wordy = sum(one.isalnum() or one in " \n" for one in sample)
+    wordy = sum(map(str.isalnum, sample)) + sample.count(" ") + sample.count("\n")
     if not sum(map(str.isalpha, sample)) >= _LEAST_LETTERS and not _DIGITS.search(sample):
         return False
     return wordy * 2 >= len(sample)

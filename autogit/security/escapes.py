@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from html.entities import html5
 
 from autogit.security import hints
@@ -23,30 +22,12 @@ _JOIN = re.compile(
 )
 
 
-_SHORT = 16
-"""Escapes up to this length come again and again: what they stand for is kept."""
-
-
 def percent_tokens(text: str) -> Iterator[Part]:
     """Yield the lines that hold percent-encoded characters or words joined by plus signs, decoded."""
     return substituted(text, _PERCENT, _unpercent, hints.PERCENT)
 
 
-def _unpercent(match: re.Match[str]) -> str:
-    return _decoded(match, _percent)
-
-
-def _decoded(match: re.Match[str], decode: Callable[[str], str]) -> str:
-    found = match.group()
-    return _kept(found, decode) if len(found) <= _SHORT else decode(found)
-
-
-@lru_cache(maxsize=4096)
-def _kept(found: str, decode: Callable[[str], str]) -> str:
-    return decode(found)
-
-
-def _percent(found: str) -> str:
+def _unpercent(found: str) -> str:
     return " " if found == "+" else _text(bytes.fromhex(found.replace("%", "")))
 
 
@@ -55,11 +36,7 @@ def entity_lines(text: str) -> Iterator[Part]:
     return substituted(text, _ENTITY, _character, hints.ENTITIES)
 
 
-def _character(match: re.Match[str]) -> str:
-    return _decoded(match, _entity)
-
-
-def _entity(found: str) -> str:
+def _character(found: str) -> str:
     return html.unescape(found) if found[1] == "#" else html5.get(found[1:], found)
 
 
@@ -68,11 +45,7 @@ def escape_lines(text: str) -> Iterator[Part]:
     return substituted(text, _ESCAPE, _unescape, hints.ESCAPES)
 
 
-def _unescape(match: re.Match[str]) -> str:
-    return _decoded(match, _escape)
-
-
-def _escape(found: str) -> str:
+def _unescape(found: str) -> str:
     kind = found[1:2]
     if kind in "nrt":
         return " " if kind == "t" else "\n"
@@ -96,11 +69,10 @@ def quoted_lines(text: str) -> Iterator[Part]:
     return substituted(text, _QUOTED, _unquote, r"=[0-9A-F]{2}(?:[^\n]*=[ \t]*\r?\n)*[^\n]*")
 
 
-def _unquote(match: re.Match[str]) -> str:
-    found = match.group()
+def _unquote(found: str) -> str:
     return "" if found[1].isspace() else _text(bytes.fromhex(found.replace("=", "")))
 
 
 def joined_strings(text: str) -> Iterator[Part]:
     """Yield the lines in which a string is put together from pieces, put together."""
-    return substituted(text, _JOIN, lambda match: "\n" if match.group()[0] == "\\" else "", hints.JOINED)
+    return substituted(text, _JOIN, lambda found: "\n" if found[0] == "\\" else "", hints.JOINED)

@@ -80,4 +80,4 @@ def alternatives(text: str) -> Iterator[Part]:
 
 def rendered_lines(text: str) -> Iterator[Part]:
     """Yield the lines with markup inside words, as they look when it is rendered."""
-    return substituted(text, _MARK, lambda _match: "", hints.RENDERED)
+    return substituted(text, _MARK, lambda _found: "", hints.RENDERED)

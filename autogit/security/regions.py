@@ -79,9 +79,7 @@ def backwards(size: int) -> Locate:
     return lambda start, end: (size - end, size - start)
 
 
-def substituted(
-    text: str, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str], hint: str
-) -> Iterator[Part]:
+def substituted(text: str, pattern: re.Pattern[str], replace: Callable[[str], str], hint: str) -> Iterator[Part]:
     """Yield the blocks of lines that hold a match of `hint` (for RE2), each match replaced.
 
     What a match becomes is told where the match stood, all else where it stood itself.
@@ -91,16 +89,19 @@ def substituted(
             yield part
 
 
-def respelt(
-    text: str, span: tuple[int, int], pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str]
-) -> Part | None:
+def respelt(text: str, span: tuple[int, int], pattern: re.Pattern[str], replace: Callable[[str], str]) -> Part | None:
     """Return a stretch of a text with each match replaced; nothing where that changes nothing."""
     block = text[slice(*span)]
     made: list[str] = []
+    known: dict[str, str] = {}
 
     def noted(match: re.Match[str]) -> str:
-        made.append(replace(match))
-        return made[-1]
+        found = match.group()
+        new = known.get(found)
+        if new is None:
+            new = known[found] = replace(found)
+        made.append(new)
+        return new
 
     changed = pattern.sub(noted, block)
     return Part(*span, changed, _units(block, pattern, made)) if changed != block else None
