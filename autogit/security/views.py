@@ -37,8 +37,8 @@ class View:
     `text` is folded: lower case, NFKC, Latin letters without accents, look-alikes of other scripts as ASCII, curly
     quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. It can always
     be encoded (no surrogates). `trail` names the decoders that led to it, outermost first (empty: the text itself).
-    `locate` maps a part of it to the part of the original that it comes from. `complete` is false where bounds kept
-    out a part of what is encoded in it.
+    `locate` maps a part of it to the part of the original that it comes from. `complete` is false where for want
+    of room a part of what is encoded in it is in no view.
     """
 
     text: str

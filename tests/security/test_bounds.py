@@ -105,6 +105,14 @@ def test_all_views_together_are_bounded():
     assert sum(len(view.text) for view in views[1:]) <= MOST_SHARE * 2 * len(text) + SPARE_CHARS
 
 
+def test_a_view_says_whether_all_that_is_encoded_in_it_was_decoded():
+    note = base64.b64encode(PROSE.encode()).decode()
+    heap = "".join(f'"{number} {PROSE[:60]}" + "<b>{PROSE[60:120]}</b>" &#65; %41%42\n' for number in range(3000))
+
+    assert all(view.complete for view in build_views(f"{PROSE}\n{note}\n"))
+    assert not all(view.complete for view in build_views(heap))
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_the_end_of_a_text_that_is_encoded_again_and_again_is_read(depth):
     text = prose_in_base64(300_000) + "\n\n" + PHRASE

@@ -121,6 +121,14 @@ def test_one_encoding_does_not_hide_an_attack(watcher, attack, encoding):
     assert watcher.analyze(text).verdict is not Verdict.PASS
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_lone_surrogates_beside_an_encoded_attack_do_no_harm(watcher, encoding):
+    found = watcher.analyze(f"one \ud800 line\n{ENCODINGS[encoding](ATTACKS[0])}\nanother \udfff")
+
+    assert found.verdict is not Verdict.PASS
+    assert found.clean_text.startswith("one \ud800 line")
+
+
 @pytest.mark.parametrize("encoding", sorted(set(ENCODINGS) - SMUGGLING))
 @pytest.mark.parametrize("plain", PLAIN)
 def test_an_encoding_makes_no_attack_of_a_plain_text(watcher, plain, encoding):

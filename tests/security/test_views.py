@@ -52,6 +52,16 @@ def test_a_russian_sentence_stays_russian_in_an_english_text():
     assert "все ссылки проверены вчера" in folded
 
 
+@pytest.mark.parametrize("gap", [1, 30, 60, 2000])
+def test_look_alikes_far_from_russian_are_latin_and_russian_words_stay(gap):
+    russian, filling = "Все ссылки проверены", "plain words " * gap
+    folded = fold(f"\u0440\u0430ss {filling}{russian} {filling}\u0441\u043e\u0440\u0435 \u0440ass")
+
+    assert russian.lower() in folded
+    assert folded.startswith("pass plain")
+    assert folded.endswith(" cope pass" if gap > 1 else " \u0441\u043e\u0440\u0435 pass")
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
