@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -168,6 +169,20 @@ def _anchors_of(way: str) -> tuple[Anchor, ...]:
     return tuple(sorted(found, key=Anchor.commonness))
 
 
+class _Known:
+    """What was found out about runs of letters and digits. It only ever grows; when it is large, a new one is begun."""
+
+    def __init__(self) -> None:
+        self.runs: set[bytes] = set()
+        self.telling: dict[bytes, AbstractSet[int]] = {}
+
+    def add(self, run: bytes, held: AbstractSet[int]) -> None:
+        """Note which needs a run meets."""
+        if held:
+            self.telling[run] = held
+        self.runs.add(run)
+
+
 class Anchors:
     """Tells where in a text an expression can match at all, by the text's words.
 
@@ -182,7 +197,7 @@ class Anchors:
             need: number
             for number, need in enumerate(sorted(every, key=lambda need: (_commonness(need), sorted(need))))
         }
-        self._every = tuple(ids.values())
+        self._every = frozenset(ids.values())
         self._always = {number for number, branches in enumerate(expressions) if frozenset() in branches}
         self._branches: list[list[tuple[frozenset[int], int]]] = [[] for _ in ids]
         for number, branches in enumerate(expressions):
@@ -197,38 +212,37 @@ class Anchors:
         self._whole = {anchor.text: held[anchor] for anchor in held if not (anchor.opened or anchor.open_ended)}
         self._pieces = [held[anchor] for anchor in pieces]
         self._set = _set_of([_expression(anchor) for anchor in pieces], memory)
-        self._known: dict[bytes, tuple[int, ...]] = {}
+        self._known = _Known()
 
     def candidates(self, data: bytes) -> list[int]:
         """Return the numbers of the expressions that may match a text, given in UTF-8, in order."""
-        met: set[int] = set()
-        for word in set(data.translate(_BLANKS).split()):
-            held = self._known.get(word)
-            met.update(self._look(word) if held is None else held)
+        met = self._met(set(data.translate(_BLANKS).split()))
         branches = self._branches
         found = {number for need in met for needs, number in branches[need] if needs <= met}
         return sorted(found | self._always)
 
-    def _look(self, run: bytes) -> tuple[int, ...]:
-        """Return the needs that a run of letters and digits meets: it is a word or, beyond ASCII, may be several."""
-        words = set(_WORDS.findall(run.decode()))
-        if len(words) == 1:
-            held = self._held(*words)
-        else:
-            known = ((one, self._known.get(one.encode())) for one in words)
-            held = tuple({*chain(*(self._held(word) if needs is None else needs for word, needs in known))})
-        if len(run) <= _LONGEST_KEPT:
-            if len(self._known) >= _KEPT_WORDS:
-                self._known.clear()
-            self._known[run] = held
-        return held
+    def _met(self, runs: set[bytes]) -> set[int]:
+        """Return the needs that runs of letters and digits meet: each is a word or, beyond ASCII, may be several."""
+        known = self._known
+        met: set[int] = set()
+        for run in runs - known.runs:
+            words = {word.encode() for word in _WORDS.findall(run.decode())}
+            held = self._held(run) if words == {run} else self._met(words)
+            met |= held
+            if len(run) <= _LONGEST_KEPT:
+                known.add(run, held)
+        # Most runs tell nothing: only those that do are gone through.
+        met.update(*(known.telling[run] for run in known.telling.keys() & runs))
+        if len(known.runs) >= _KEPT_WORDS:
+            self._known = _Known()
+        return met
 
-    def _held(self, word: str) -> tuple[int, ...]:
-        hits = self._set.Match((word + _CANARY).encode()) if self._set else ()
+    def _held(self, word: bytes) -> frozenset[int]:
+        hits = self._set.Match(word + _CANARY.encode()) if self._set else ()
         if len(self._pieces) not in hits:
             return self._every
-        held = {*self._whole.get(word, ()), *chain(*(self._pieces[hit] for hit in hits if hit < len(self._pieces)))}
-        return tuple(held)
+        pieces = chain(*(self._pieces[hit] for hit in hits if hit < len(self._pieces)))
+        return frozenset((*self._whole.get(word.decode(), ()), *pieces))
 
 
 def _expression(anchor: Anchor) -> str:
