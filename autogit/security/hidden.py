@@ -62,6 +62,9 @@ _ALIKE_MANY = _Kind(
     "hidden-lookalikes", Severity.MEDIUM, 0.45, "English words are spelt with letters of another script."
 )
 _ALIKE_SOME = _Kind("hidden-lookalikes", Severity.LOW, 0.3, "An English word is spelt with letters of another script.")
+_ALIKE_BESIDE = _Kind(
+    "hidden-lookalikes", Severity.LOW, 0.2, "A word mixes letters of two scripts, beside English words spelt so."
+)
 _ALIKE_ODD = _Kind("hidden-lookalikes", Severity.INFO, 0.12, "A word mixes letters of two scripts.")
 _ELEMENT_FAINT = _Kind(
     "hidden-element", Severity.LOW, 0.3, "Markup makes a text too small, faint or far off to be seen."
@@ -121,11 +124,17 @@ def _bidi(text: str) -> Iterator[Finding]:
 
 def _mixed(text: str) -> Iterator[Finding]:
     table, known = lookalikes(), words()
+    lines: list[tuple[int, int, int, list[str]]] = []
     for start, end in line_spans(text, MIXED):
         spelt = [word for match in MIXED.findall(text, start, end) if (word := match.translate(table)).isascii()]
         english = sum(word.lower() in known for word in spelt if len(word) >= _LEAST_MIXED)
+        lines.append((start, end, english, spelt))
+    disguised = any(english >= _SEVERAL for *_, english, _ in lines)
+    for start, end, english, spelt in lines:
         if english:
             yield (_ALIKE_MANY if english >= _SEVERAL else _ALIKE_SOME).at(start, end)
+        elif disguised and spelt:
+            yield _ALIKE_BESIDE.at(start, end)
         elif sum(len(word) >= _LEAST_MIXED for word in spelt) > 1:
             yield _ALIKE_ODD.at(start, end)
 

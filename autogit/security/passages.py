@@ -30,7 +30,11 @@ _DEMAND = re.compile(
 )
 _TOKEN_EDGE = re.compile(r"[\s\"'<>]")
 _LONGEST_COMMENT = 20_000
-_COMMENTS = {"<!": ">", "<%": "%>", "{{": "}}", "{#": "#}", "{/": "}"}
+_COMMENTS = {
+    mark: re.compile(end)
+    for mark, end in {"<!--": "--!?>|->", "<!": ">", "<%": "%>", "{{": "}}", "{#": "#}", "{/": "}"}.items()
+}
+"""What opens a comment or a declaration, and what closes it."""
 _DELIMITERS = {"alt-text": "\"'[]", "link-title": "\"'()", "reference": "\"'()[]"}
 
 
@@ -152,10 +156,8 @@ def construct(text: str, span: tuple[int, int], view: str, elements: Sequence[tu
 def _comment(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the whole comment: from the nearest mark that opens one to the next that closes it, or to the end."""
     floor = max(0, start - _LONGEST_COMMENT)
-    opener, closer = max(
-        ((text.rfind(mark, floor, start), close) for mark, close in _COMMENTS.items()), default=(-1, "")
-    )
+    opener, _, mark = max((text.rfind(mark, floor, start), len(mark), mark) for mark in _COMMENTS)
     if opener < 0:
         return start, end
-    close = text.find(closer, end)
-    return opener, close + len(closer) if close >= 0 else len(text)
+    close = _COMMENTS[mark].search(text, end)
+    return opener, close.end() if close else len(text)
