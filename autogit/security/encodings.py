@@ -41,6 +41,8 @@ _GIT, _ADOBE = (
 """With what each group of five begins that holds four characters of ASCII, in the two alphabets."""
 _FRONT85 = re.compile(rf"{_GIT.pattern}|{_ADOBE.pattern}|[{re.escape(_QUOTES)}]|[^=]{{0,80}}=")
 _ASCII_END = 128
+_MOST_REST, _CONTINUED = 3, bytes(range(0x80, 0xC0))
+"""How many bytes of a character follow its first one at most, and which they are (RFC 3629, section 3)."""
 _LEAST_FRONT = 24
 _STRAY = 9
 """How many bytes at the end may be nonsense: the letters of a word behind the run."""
@@ -50,7 +52,7 @@ def text_of(data: bytes) -> str | None:
     """Return the text that bytes hold (packed or not; UTF-8, UTF-16), or nothing where they hold none."""
     if len(data) < _LEAST_LETTERS:
         return None
-    data = _unpacked(data) or data
+    data = _from_character(_unpacked(data) or data)
     if b"\x00" in data[:8] and (text := _utf16(data)):
         return text
     text = data.replace(b"\0", b"").decode("utf-8-sig", "replace")
@@ -96,10 +98,16 @@ def _promising(head: bytes) -> bool:
         return not _UNPRINTABLE.search(head.decode("ascii")) or head.count(0) * 3 > len(head)
     if head[:2] == b"\x1f\x8b" or head[:1] == b"\x78" or head[:3] == b"BZh" or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return True
+    head = _from_character(head)
     try:
         return len(codecs.utf_8_decode(head, "strict", False)[0]) >= len(head) // 3
     except UnicodeDecodeError:
         return False
+
+
+def _from_character(data: bytes) -> bytes:
+    """Return bytes without the rest of a character (UTF-8) in front: of a long line, any part may be looked at."""
+    return data[:_MOST_REST].lstrip(_CONTINUED) + data[_MOST_REST:] if data[:1] in _CONTINUED else data
 
 
 def base64_runs(text: str) -> Iterator[Part]:

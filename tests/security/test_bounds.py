@@ -62,6 +62,18 @@ def test_an_attack_at_the_end_of_one_endless_line_is_found(name, heap):
     assert is_found_behind(heap(400_000) + " ", ENCODINGS[name](PHRASE))
 
 
+@pytest.mark.parametrize("encoding", ["hex", "base64", "base32"])
+@pytest.mark.parametrize("lead", range(6))
+def test_a_run_that_begins_within_a_character_is_read(encoding, lead):
+    data = ("é漢" + PHRASE).encode()[lead:]
+    encode = {"hex": bytes.hex, "base64": base64.b64encode, "base32": base64.b32encode}
+    run = encode[encoding](data)
+
+    text = f"id: {run if isinstance(run, str) else run.decode()}\n"
+
+    assert any(PHRASE.lower() in view.text for view in build_views(text)[1:])
+
+
 @pytest.mark.parametrize("count", [300, 100_000])
 def test_spaced_letters_without_gaps_between_words_are_read_at_any_length(count):
     letters = (LETTERS * (count // len(LETTERS) + 1))[:count] + PHRASE.replace(" ", "")
