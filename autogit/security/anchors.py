@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import chain
+from string import ascii_letters, digits
 from typing import NamedTuple
 
 import re2
@@ -36,8 +37,9 @@ _COMMON = frozenset(
 """Words that most texts have."""
 _CANARY = "\x00canary\x00"
 """Put behind every word and looked for: where it is not found, the Set did not really look."""
-_BLANKS = bytes(code if chr(code).isalnum() or not chr(code).isascii() else 0x20 for code in range(256))
-"""Makes a blank of every byte of a text that is in no word."""
+_LATIN_ONLY = bytes(code if code in ascii_letters.encode() + digits.encode() else 0x20 for code in range(256))
+_BEYOND_ASCII_ONLY = bytes(0x20 if chr(code).isascii() else code for code in range(256))
+"""These make a blank of every byte that is in no word, or in one of the other kind."""
 _KEPT_WORDS = 1 << 16
 _LONGEST_KEPT = 64
 """Of longer words it is not remembered what they hold: they hardly come again."""
@@ -170,17 +172,17 @@ def _anchors_of(way: str) -> tuple[Anchor, ...]:
 
 
 class _Known:
-    """What was found out about runs of letters and digits. It only ever grows; when it is large, a new one is begun."""
+    """What was found out about words. It only ever grows; when it is large, a new one is begun."""
 
     def __init__(self) -> None:
-        self.runs: set[bytes] = set()
+        self.words: set[bytes] = set()
         self.telling: dict[bytes, AbstractSet[int]] = {}
 
-    def add(self, run: bytes, held: AbstractSet[int]) -> None:
-        """Note which needs a run meets."""
+    def add(self, word: bytes, held: AbstractSet[int]) -> None:
+        """Note which needs a word meets."""
         if held:
-            self.telling[run] = held
-        self.runs.add(run)
+            self.telling[word] = held
+        self.words.add(word)
 
 
 class Anchors:
@@ -216,24 +218,26 @@ class Anchors:
 
     def candidates(self, data: bytes) -> list[int]:
         """Return the numbers of the expressions that may match a text, given in UTF-8, in order."""
-        met = self._met(set(data.translate(_BLANKS).split()))
+        words = set(data.translate(_LATIN_ONLY).split())
+        if not data.isascii():
+            words.update(data.translate(_BEYOND_ASCII_ONLY).split())
+        met = self._met(words)
         branches = self._branches
         found = {number for need in met for needs, number in branches[need] if needs <= met}
         return sorted(found | self._always)
 
-    def _met(self, runs: set[bytes]) -> set[int]:
-        """Return the needs that runs of letters and digits meet: each is a word or, beyond ASCII, may be several."""
+    def _met(self, words: set[bytes]) -> set[int]:
+        """Return the needs that words meet."""
         known = self._known
         met: set[int] = set()
-        for run in runs - known.runs:
-            words = {word.encode() for word in _WORDS.findall(run.decode())}
-            held = self._held(run) if words == {run} else self._met(words)
+        for word in words - known.words:
+            held = self._held(word)
             met |= held
-            if len(run) <= _LONGEST_KEPT:
-                known.add(run, held)
-        # Most runs tell nothing: only those that do are gone through.
-        met.update(*(known.telling[run] for run in known.telling.keys() & runs))
-        if len(known.runs) >= _KEPT_WORDS:
+            if len(word) <= _LONGEST_KEPT:
+                known.add(word, held)
+        # Most words tell nothing: only those that do are gone through.
+        met.update(*(known.telling[word] for word in known.telling.keys() & words))
+        if len(known.words) >= _KEPT_WORDS:
             self._known = _Known()
         return met
 
