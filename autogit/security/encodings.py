@@ -39,7 +39,7 @@ _GIT, _ADOBE = (
     re.compile(rf"(?:[{first}]\S{{4}}){{4}}(?:[{first}]|\Z)") for first in (r"A-Za-e", r"+,\-./0-9:;<=>?@A-I")
 )
 """With what each group of five begins that holds four characters of ASCII, in the two alphabets."""
-_FRONT85 = re.compile(rf"{_GIT.pattern}|{_ADOBE.pattern}|[{re.escape(_QUOTES)}]|[^=]{{0,80}}=")
+_FRONT85 = re.compile(rf"{_GIT.pattern}|{_ADOBE.pattern}|[{re.escape(_QUOTES)}]")
 _ASCII_END = 128
 _MOST_REST, _CONTINUED = 3, bytes(range(0x80, 0xC0))
 """How many bytes of a character follow its first one at most, and which they are (RFC 3629, section 3)."""
@@ -172,7 +172,7 @@ def base85_runs(text: str) -> Iterator[Part]:
             yield Part(*match.span(), found)
     for match in _LONG_TOKEN.finditer(text):
         token, at = match.group(), match.start()
-        if not _FRONT85.match(token):
+        if "=" not in token and not _FRONT85.match(token):
             continue
         for run in dict.fromkeys((token, token.strip(_QUOTES), token[token.find("=") + 1 :].strip(_QUOTES))):
             if found := _bare85(run):
