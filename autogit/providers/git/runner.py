@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from autogit.errors import RejectedError, UnavailableError, UnsupportedError
 from autogit.providers.git.credentials import Credential, helper_for
 from autogit.providers.git.faults import fault_of, redacted
+from autogit.providers.git.process import end_process, start_process
 from autogit.providers.git.scratch import scratch_folder
 from autogit.providers.git.urls import check_url
 from autogit.providers.programs import find_program
@@ -23,7 +23,6 @@ MINIMUM_VERSION = (2, 31)
 _OUTPUT_BYTES = 256 * 1024**2
 _STDERR_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
-_GRACE_SECONDS = 5.0
 _VERSION = re.compile(r"git version (\d+)\.(\d+)")
 _PASSED_ON = (
     "https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSH_AUTH_SOCK",
@@ -162,10 +161,9 @@ class Git:
 
     async def _spawn(self, call: Call, folder: Path, environment: Mapping[str, str]) -> Answer:
         try:
-            process = await asyncio.create_subprocess_exec(
-                self.program, *call.arguments, cwd=folder, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE,
-                start_new_session=True, pass_fds=call.keep_open,
-            )  # fmt: skip
+            process = await start_process(
+                (self.program, *call.arguments), folder=folder, environment=environment, keep_open=call.keep_open
+            )
         except OSError as exc:
             raise UnsupportedError(f"git: {self.program} cannot be run: {exc.strerror}") from exc
         try:
@@ -176,7 +174,7 @@ class Git:
             text = f"git: {call.action or call.arguments[0]}: not done within {call.budget_seconds:g} s"
             raise UnavailableError(text, hint="it goes on from there at the next sync") from exc
         finally:
-            await _end(process)
+            await end_process(process)
         secrets = call.credential.forms() if call.credential else ()
         return Answer(code, stdout, redacted(stderr.decode("utf-8", "replace"), secrets))
 
@@ -221,16 +219,3 @@ async def _read_end(stream: asyncio.StreamReader, limit: int) -> bytes:
     while part := await stream.read(_READ_BYTES):
         end = (end + part)[-limit:]
     return end
-
-
-async def _end(process: Process) -> None:
-    """Stop git's whole process group: a transport helper of it may live on. It removes its lock files at SIGTERM."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is not None:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

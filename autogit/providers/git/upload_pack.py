@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from autogit.errors import UnavailableError, UnsupportedError
+from autogit.providers.git.process import end_process, start_process
 from autogit.providers.programs import find_program
 
 _READ_BYTES = 64 * 1024
@@ -72,10 +72,9 @@ class UploadPack:
         arguments = ["upload-pack", "--strict", "--stateless-rpc", *(["--advertise-refs"] if self._advertise else [])]
         self._end_at = asyncio.get_running_loop().time() + self._limits.total_seconds
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                program, *arguments, str(self._folder), cwd="/", env=self._environment(), stdin=PIPE, stdout=PIPE,
-                stderr=PIPE, start_new_session=True, limit=_READ_BYTES,
-            )  # fmt: skip
+            self._process = await start_process(
+                (program, *arguments, str(self._folder)), folder=Path("/"), environment=self._environment()
+            )
         except OSError as exc:
             raise UnavailableError(f"git: cannot be run here: {exc.strerror}", hint="try again later") from exc
         return self
@@ -83,7 +82,7 @@ class UploadPack:
     async def __aexit__(self, *_ending: object) -> None:
         """End git, however far it is."""
         if self._process is not None and self._process.returncode is None:
-            await asyncio.shield(_end(self._process))
+            await end_process(self._process, grace_seconds=_GRACE_SECONDS)
 
     def _environment(self) -> dict[str, str]:
         config = [*_CONFIG.items(), ("safe.directory", str(self._folder))]
@@ -156,16 +155,3 @@ class UploadPack:
     def _running(self) -> Process:
         assert self._process is not None  # noqa: S101 - within the context manager
         return self._process
-
-
-async def _end(process: Process) -> None:
-    """Stop git's own process group: what puts the pack together is a child of it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE_SECONDS)
-        if process.returncode is not None:
-            break
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

@@ -169,17 +169,22 @@ def test_a_git_that_is_too_old_or_missing_is_told(tmp_path):
         asyncio.run(Git(program=str(tmp_path / "none")).run(Call(("status",))))
 
 
-@pytest.mark.parametrize("ends", ["budget", "cancelled"])
-def test_past_its_budget_or_when_stopped_git_and_what_it_started_end(tmp_path, ends):
+@pytest.fixture
+def slow_git(tmp_path):
+    """A git that never ends, with a child that holds its pipes."""
     slow = tmp_path / "git"
     slow.write_text(
         '#!/bin/sh\n[ "$1" != --version ] || { echo git version 2.40.1; exit; }\n'
         f"sleep 600 & echo $! > {tmp_path}/child; touch {tmp_path}/ready; wait\n"
     )
     slow.chmod(0o755)
+    return Git(program=str(slow))
 
+
+@pytest.mark.parametrize("ends", ["budget", "cancelled"])
+def test_past_its_budget_or_when_stopped_git_and_what_it_started_end(tmp_path, slow_git, ends):
     async def run():
-        task = asyncio.create_task(Git(program=str(slow)).run(Call(("fetch",), budget_seconds=0.5)))
+        task = asyncio.create_task(slow_git.run(Call(("fetch",), budget_seconds=0.5)))
         if ends == "cancelled":
             while not (tmp_path / "ready").exists():  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.01)
@@ -187,6 +192,28 @@ def test_past_its_budget_or_when_stopped_git_and_what_it_started_end(tmp_path, e
         await task
 
     with pytest.raises(asyncio.CancelledError if ends == "cancelled" else UnavailableError):
+        asyncio.run(run())
+    assert _ended(int((tmp_path / "child").read_text()))
+
+
+@pytest.mark.parametrize("connecting", ["connect_write_pipe", "connect_read_pipe"])
+def test_stopped_while_its_pipes_are_connected_git_and_what_it_started_end(tmp_path, slow_git, connecting):
+    async def run():
+        await slow_git.version()
+        loop = asyncio.get_running_loop()
+        connect = getattr(loop, connecting)
+
+        async def connect_as_it_is_stopped(*args):
+            while not (tmp_path / "ready").exists():
+                time.sleep(0.01)  # noqa: ASYNC251 - the loop must not move on before git's child holds the pipes
+            fetch.cancel()  # for the outputs: twice, as who is impatient does
+            return await connect(*args)
+
+        setattr(loop, connecting, connect_as_it_is_stopped)
+        fetch = asyncio.create_task(slow_git.run(Call(("fetch",))))
+        await fetch
+
+    with pytest.raises(asyncio.CancelledError):
         asyncio.run(run())
     assert _ended(int((tmp_path / "child").read_text()))
 
