@@ -117,8 +117,8 @@ class RuleSet:
         for owner, expressions in self._hits(data):
             rule = self.rules[owner]
             offset = offset or _Offsets(view.text, data)
-            for span in _merged(span for one in expressions for span in _spans(one, data)):
-                start, end = view.locate(*offset.span(*span))
+            spans = _merged(span for one in expressions for span in _spans(one, data))
+            for start, end in view.places([offset.span(*span) for span in spans]):
                 yield Finding(rule.id, rule.stage, rule.severity, start, end, rule.weight, rule.description, view.name)
 
     def _hits(self, data: bytes) -> Iterator[tuple[int, list[re2._Regexp]]]:

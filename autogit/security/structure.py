@@ -50,6 +50,6 @@ def _many_turns(view: View) -> Iterator[Finding]:
 def _concealed_order(view: View) -> Iterator[Finding]:
     """Yield the orders in parts of a page that are not shown: what people are to read is shown to them."""
     text = "Gives an order in a part of a page that is not shown"
-    for match in islice(_ORDER.finditer(view.text), _MOST_ORDERS):
-        start, end = view.locate(*match.span())
+    orders = [match.span() for match in islice(_ORDER.finditer(view.text), _MOST_ORDERS)]
+    for start, end in view.places(orders) if orders else ():
         yield Finding("place-not-shown", Stage.STRUCTURE, Severity.MEDIUM, start, end, 0.36, text, view.name)

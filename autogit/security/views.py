@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from autogit.security.decoders import PACKED, find_decoders, find_raw_decoders
 from autogit.security.folding import BlankMap, FoldMap, collapse, fold, odd_characters, visible, without_surrogates
-from autogit.security.regions import Decoded, Locate, same
+from autogit.security.regions import Decoded, Locate, Part
+from autogit.security.repeats import Shortened, Span, shortened
 
 MOST_DEPTH = 5
 """How many decoders deep: base64 in base64 in a comment is three."""
@@ -30,21 +32,29 @@ _LARGE = 32 << 10
 """As much is kept of what stands in the text around it anyway: its view says only that nobody sees it there."""
 
 
+Places: TypeAlias = Callable[[Sequence[Span]], list[Span]]
+"""Maps parts of a text to the places that they come from: of what repeats, a part stands for several."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One form of a text.
 
     `text` is folded: lower case, NFKC, Latin letters without accents, look-alikes of other scripts as ASCII, curly
-    quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. It can always
-    be encoded (no surrogates). `trail` names the decoders that led to it, outermost first (empty: the text itself).
-    `locate` maps a part of it to the part of the original that it comes from. `complete` is false where for want
+    quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. Of what stands there over
+    and over it holds a part (`repeats.py`). It can always be encoded (no surrogates). `trail` names the decoders that led to it, outermost first (empty: the text itself).
+    `places` maps parts of it to all the parts of the original that they stand for. `complete` is false where for want
     of room a part of what is encoded in it is in no view.
     """
 
     text: str
     trail: tuple[str, ...]
-    locate: Callable[[int, int], tuple[int, int]]
+    places: Places
     complete: bool = True
+
+    def locate(self, start: int, end: int) -> Span:
+        """Return the first part of the original that a part stands for."""
+        return self.places([(start, end)])[0]
 
     @property
     def name(self) -> str:
@@ -58,7 +68,33 @@ class _Layer:
 
     text: str
     trail: tuple[str, ...]
-    locate: Locate
+    places: Places
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A layer as it is looked at: without what can't be seen in it (`odd` are its characters beyond ASCII), nor repetitions."""
+
+    layer: _Layer
+    odd: frozenset[str]
+    seen: str
+    short: Shortened | None
+
+    @classmethod
+    def of(cls, layer: _Layer) -> _Form:
+        odd = odd_characters(layer.text)
+        seen = visible(layer.text, odd)
+        return cls(layer, odd, seen, shortened(seen))
+
+    @property
+    def text(self) -> str:
+        return self.short.text if self.short else self.seen
+
+    def back(self) -> Places:
+        """Return the way from `text` to the original."""
+        layer = self.layer
+        back = layer.places if self.seen == layer.text else _over(layer.places, FoldMap(layer.text, visible).locate)
+        return _joined(back, self.short.places) if self.short else back
 
 
 def build_views(text: str) -> tuple[View, ...]:
@@ -68,22 +104,21 @@ def build_views(text: str) -> tuple[View, ...]:
     """
     views: list[View] = []
     known = {text}
-    spare = _Spare(*(int(len(text) * share) + SPARE_CHARS for share in (MOST_SHARE, _RESPELT_SHARE)))
-    waiting = deque([_Layer(without_surrogates(text), (), same)])
+    spare: _Spare | None = None
+    waiting = deque([_Layer(without_surrogates(text), (), list)])
     while waiting:
-        layer = waiting.popleft()
-        odd = odd_characters(layer.text)
-        seen = visible(layer.text, odd)
-        folded = collapse(seen)
+        form = _Form.of(waiting.popleft())
+        spare = spare or _Spare.beside(len(form.text))
         room = MOST_VIEWS - len(views) - len(waiting) - 1
         is_open = room > 0 and spare.chars > 0
         found: list[_Layer] = []
-        if is_open and len(layer.trail) < MOST_DEPTH and not _was_decoded(layer):
-            found = _unknown(_decoded(layer, seen, odd, packed_only=spare.respelt <= 0), known)
+        if is_open and len(form.layer.trail) < MOST_DEPTH and not _was_decoded(form.layer):
+            found = _unknown(_decoded(form, packed_only=spare.respelt <= 0), known)
         kept = spare.taken_by(found[:room])
         waiting += kept
         complete = is_open and spare.respelt > 0 and _size(found) == _size(kept)
-        views.append(View(folded, layer.trail, _way_back(layer, seen, folded), complete))
+        folded = collapse(form.text)
+        views.append(View(folded, form.layer.trail, _way_back(form, folded), complete))
     return tuple(views)
 
 
@@ -93,6 +128,11 @@ class _Spare:
 
     chars: int
     respelt: int
+
+    @classmethod
+    def beside(cls, size: int) -> _Spare:
+        """Return what there is for a text of so many characters."""
+        return cls(*(int(size * share) + SPARE_CHARS for share in (MOST_SHARE, _RESPELT_SHARE)))
 
     def taken_by(self, found: Sequence[_Layer]) -> list[_Layer]:
         """Return layers cut so that there is room for all of them, and let them have it."""
@@ -139,40 +179,45 @@ def _cut(layer: _Layer, size: int) -> _Layer:
     if gone <= 0:
         return layer
 
-    def locate(start: int, end: int) -> tuple[int, int]:
+    def locate(start: int, end: int) -> Span:
         if start >= front:
-            return layer.locate(start + gone, end + gone)
-        return layer.locate(start, end if end <= front else end + gone)
+            return start + gone, end + gone
+        return start, end if end <= front else end + gone
 
-    return replace(layer, text=layer.text[:front] + layer.text[front + gone :], locate=locate)
+    return replace(layer, text=layer.text[:front] + layer.text[front + gone :], places=_over(layer.places, locate))
 
 
-def _decoded(layer: _Layer, seen: str, odd: frozenset[str], *, packed_only: bool) -> Iterator[_Layer]:
-    for decoder in find_raw_decoders(layer.text, odd):
+def _decoded(form: _Form, *, packed_only: bool) -> Iterator[_Layer]:
+    layer = form.layer
+    for decoder in find_raw_decoders(layer.text, form.odd):
         if parts := tuple(decoder.decode(layer.text)):
-            found = Decoded(parts)
-            yield _Layer(
-                without_surrogates(found.text), (*layer.trail, decoder.name), _join(layer.locate, found.locate)
-            )
-    back = layer.locate if seen == layer.text else _chain(layer.locate, layer.text, visible)
-    for decoder in find_decoders(seen, packed_only=packed_only):
+            yield _made_of(layer, decoder.name, parts, layer.places)
+    back = form.back()
+    for decoder in find_decoders(form.text, packed_only=packed_only):
         if (*layer.trail[-1:], decoder.name) in _TWICE:
             continue
-        if parts := tuple(decoder.decode(seen)):
-            found = Decoded(parts)
-            yield _Layer(without_surrogates(found.text), (*layer.trail, decoder.name), _join(back, found.locate))
+        if parts := tuple(decoder.decode(form.text)):
+            yield _made_of(layer, decoder.name, parts, back)
 
 
-def _way_back(layer: _Layer, seen: str, folded: str) -> Locate:
+def _made_of(layer: _Layer, name: str, parts: Sequence[Part], back: Places) -> _Layer:
+    found = Decoded(parts)
+    return _Layer(without_surrogates(found.text), (*layer.trail, name), _over(back, found.locate))
+
+
+def _way_back(form: _Form, folded: str) -> Places:
     """Return the way from a folded text to the original, the cheapest there is."""
-    if not layer.text.isascii() or seen != layer.text:
-        return _chain(layer.locate, layer.text, fold)
-    return layer.locate if len(folded) == len(seen) else _join(layer.locate, BlankMap(seen).locate)
+    layer = form.layer
+    if form.short is None and not (layer.text.isascii() and form.seen == layer.text):
+        return _over(layer.places, FoldMap(layer.text, fold).locate)
+    back = form.back()
+    return back if len(folded) == len(form.text) else _over(back, BlankMap(form.text).locate)
 
 
-def _chain(outer: Locate, text: str, transform: Callable[[str], str]) -> Locate:
-    return _join(outer, FoldMap(text, transform).locate)
+def _over(outer: Places, locate: Locate) -> Places:
+    """Return the way back of which `locate` is the last step, for each part by itself."""
+    return lambda spans: outer([locate(*one) for one in spans])
 
 
-def _join(outer: Locate, inner: Locate) -> Locate:
-    return lambda start, end: outer(*inner(start, end))
+def _joined(outer: Places, inner: Places) -> Places:
+    return lambda spans: outer(inner(spans))
