@@ -220,7 +220,7 @@ class LinearModel:
         found: list[float] = []
         before = pair = 0
         for word in words:
-            spaced, one, weight, pieces = known[word] if word in known else self._look(word)
+            spaced, one, weight, pieces = known.get(word) or self._look(word)
             if found:
                 two, three = crc32(spaced, before), crc32(spaced, pair)
             else:
@@ -235,8 +235,9 @@ class LinearModel:
         one = crc32(data)
         pieces = sum(self._pieces[piece & self._mask] for piece in piece_grams(word))
         value = b" " + data, one, self._words[one & self._mask], PIECE_SHARE * pieces
-        if len(self._known) < _KNOWN_WORDS:  # more than the words of most languages in use; then it is worked out
-            self._known[word] = value
+        if len(self._known) >= _KNOWN_WORDS:  # most of them no words at all: those that are used come back at once
+            self._known.clear()
+        self._known[word] = value
         return value
 
 

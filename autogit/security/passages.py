@@ -14,12 +14,13 @@ _MARKS, _ALIKE = " \t#/*>|-", 4
 _CODE = re.compile(r"[=<>{}$&\\]")
 _COMMAND = re.compile(r"[A-Z]{2,}\s")
 _END = re.compile(r"[.!?]+[\"')\]*_`»”]{0,3}(?=\s|$|<)|[。！？｡]+|\n[ \t>#*/|-]*(?=\n)")  # noqa: RUF001 - full-width marks
+_ANY_END = re.compile("[.!?\n。！？｡]")  # noqa: RUF001 - as above
 _WRAPPED = re.compile(r"\n[ \t]*(?:[#>*|]|//|--)?[ \t]*(?=[a-z(\"'])")
 _NEXT_LINE = re.compile(r"\n[ \t]*(?:[#>*|;%-]|//|--|\d{1,2}[.)])?[ \t]*")
 _LEAD = re.compile(r"[\s#/*>|;%\"'`(<!\[{~:.,-]*")
 _TAIL = re.compile(r"[\s#/*>|\"'`)\]}~.,;-]*")
 _DEMAND = re.compile(
-    r"\W*(?:(?:and|then|also|now|next|instead|first|finally|afterwards|please|kindly|just|simply|so|step|do\s+not|don't"
+    r"\W*+(?:(?:and|then|also|now|next|instead|first|finally|afterwards|please|kindly|just|simply|so|step|do\s+not|don't"
     r"|never|always|you|your|from\s+now|if|when|once|after|before|this|it|the\s+user|note|important|reply|the\s+assistant)\b"
     r"|(?:act|add|answer|append|approve|begin|change|clone|close|comment|commit|copy|create|delete|deploy|disable|discard"
     r"|download|drop|dump|echo|email|encode|execute|export|exfiltrate|fetch|find|follow|forget|forward|generate|get|give|go"
@@ -53,7 +54,7 @@ def _sentence_start(text: str, start: int) -> int:
     for reach in (_REACH // 6, _REACH):
         floor = max(0, start - reach)
         before = text[floor:start]
-        last = max((match.end() for match in _END.finditer(before)), default=0)
+        last = max((match.end() for match in _END.finditer(before)), default=0) if _ANY_END.search(before) else 0
         if last:
             break
     line = before.rfind("\n") + 1

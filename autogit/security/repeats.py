@@ -7,7 +7,7 @@ it. Whole periods are left out from its middle, so that what is left reads like 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,7 +21,8 @@ _PROBES, _NEEDLE = 32, 64
 """From so many places on so many characters are looked for again: what repeats and is shorter than one part in as many
 as there are probes may be missed."""
 _AROUND = 2048
-"""So much is left on either side of what is left out, and a period has at least as much: what is found reaches as far."""
+"""So much and a period is left on either side of what is left out; a period has at least as much. What is found there
+is whole: a sentence or a payload, and what is longer than a period goes on through all of them."""
 _LEAST_GONE = 4096
 _STEP = 256
 MOST_PLACES, CHARACTERS_FOR_ONE = 64, 1024
@@ -31,11 +32,12 @@ _NO_DIGITS64 = re.compile(r"[^A-Za-z0-9+/_=\s>#*|-]")
 _DIGITS32 = re.compile(r"[A-Z2-7=\s>#*|]+|[a-z2-7=\s>#*|]+|[0-9a-fA-Fx\s:,;|.-]+")
 _PACKED = re.compile("H4sI|eJ[wxyz]|eNo|QlpoO|(?i:1f8b08)|78(?i:9c|da|01|5e)")
 _GROUP85, _GROUP64, _GROUP32 = 5, 4, 8
+"""How many characters of an encoding stand for a number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Repeat:
-    """Where in the text that is left periods are missing, how long one is and how many, and how far it still goes on."""
+    """Where in what is left periods are missing, how long one is and how many, and how far it still goes on."""
 
     at: int
     size: int
@@ -108,20 +110,18 @@ def _gaps(text: str) -> Iterator[tuple[int, int, int, int]]:
         period = again - at
         start = max(done, at - _alike_before(text, at, again))
         end = again + _alike_after(text, at, again)
-        size = period * -(-_AROUND // period)
-        count = (end - start - size - 2 * _AROUND) // size
-        step = _group(text, start, period) if count > 0 else 1
-        step //= gcd(step, size)
-        count -= count % step
+        least = _least(text, start, period)
+        size = least * -(-_AROUND // least)
+        count = (end - start - 2 * (size + _AROUND)) // size
         if count * size >= _LEAST_GONE:
             yield start + size + _AROUND, size, count, end
             done = end
 
 
-def _group(text: str, start: int, period: int) -> int:
-    """Return how many characters stand for so many bytes where a period may be an encoding's: groups stay whole.
+def _least(text: str, start: int, period: int) -> int:
+    """Return how much may be left out at once: whole periods and, where it may be encoded, whole groups of characters.
 
-    Of what is packed nothing may be missing: then it is more than there are.
+    Of what is packed nothing may be missing: then it is more than there is.
     """
     sample = text[start : start + period]
     digits = _NO_DIGITS64.search(sample) is None
@@ -130,7 +130,7 @@ def _group(text: str, start: int, period: int) -> int:
     group = _GROUP85 if _BLANK.search(sample) is None or "<~" in text else 1
     if digits:
         group *= _GROUP32 if _DIGITS32.fullmatch(sample) else _GROUP64
-    return group
+    return period * (group // gcd(group, period))
 
 
 def _alike_after(text: str, one: int, other: int) -> int:

@@ -12,6 +12,7 @@ from itertools import islice
 import re2
 
 from autogit.model.security import Finding, Severity, Stage
+from autogit.security.repeats import Span
 from autogit.security.views import View
 
 _MOST_TURNS = 400
@@ -37,12 +38,18 @@ def find_structure(view: View) -> Iterator[Finding]:
 
 def _many_turns(view: View) -> Iterator[Finding]:
     """Yield a conversation of many turns: shown often enough how a model answers, a model answers so (many-shot)."""
-    if view.text.count(":") < _MANY_TURNS:
+    if ":" not in view.text:
         return
-    turns = [match.span(1) for match in islice(_TURN.finditer(view.text), _MOST_TURNS)]
-    asked = sum(view.text[start:end] in _ASKING for start, end in turns)
-    if min(asked, len(turns) - asked) * 2 >= _MANY_TURNS:
-        start, end = view.locate(turns[0][0], turns[-1][1])
+    asked: list[Span] = []
+    told: list[Span] = []
+    for match in islice(_TURN.finditer(view.text), _MOST_TURNS):
+        (asked if match.group(1) in _ASKING else told).append(match.span(1))
+    if not asked or not told:
+        return
+    asked, told = view.places(asked), view.places(told)
+    if min(len(asked), len(told)) * 2 >= _MANY_TURNS:
+        turns = asked + told
+        start, end = min(turns)[0], max(end for _, end in turns)
         text = "Shows many turns of a conversation that a model is to continue"
         yield Finding("token-many-turns", Stage.STRUCTURE, Severity.LOW, start, end, 0.3, text, view.name)
 

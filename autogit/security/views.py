@@ -41,10 +41,10 @@ class View:
     """One form of a text.
 
     `text` is folded: lower case, NFKC, Latin letters without accents, look-alikes of other scripts as ASCII, curly
-    quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. Of what stands there over
-    and over it holds a part (`repeats.py`). It can always be encoded (no surrogates). `trail` names the decoders that led to it, outermost first (empty: the text itself).
-    `places` maps parts of it to all the parts of the original that they stand for. `complete` is false where for want
-    of room a part of what is encoded in it is in no view.
+    quotes and dashes as ASCII, nothing invisible, runs of blanks as one space; line ends stay. Of what stands there
+    over and over it holds a part (`repeats.py`). It can always be encoded (no surrogates). `trail` names the decoders
+    that led to it, outermost first (empty: the text itself). `places` maps parts of it to all the parts of the original
+    that they stand for. `complete` is false where for want of room a part of what is encoded in it is in no view.
     """
 
     text: str
@@ -73,7 +73,7 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A layer as it is looked at: without what can't be seen in it (`odd` are its characters beyond ASCII), nor repetitions."""
+    """A layer as it is looked at: no repetitions, nothing that can't be seen; `odd`: its characters beyond ASCII."""
 
     layer: _Layer
     odd: frozenset[str]
@@ -82,9 +82,11 @@ class _Form:
 
     @classmethod
     def of(cls, layer: _Layer) -> _Form:
+        if short := shortened(layer.text):
+            layer = replace(layer, text=short.text, places=_joined(layer.places, short.places))
         odd = odd_characters(layer.text)
         seen = visible(layer.text, odd)
-        return cls(layer, odd, seen, shortened(seen))
+        return cls(layer, odd, seen, shortened(seen) if seen != layer.text else None)
 
     @property
     def text(self) -> str:

@@ -101,7 +101,19 @@ def test_an_attack_anywhere_in_a_megabyte_is_looked_at(model, before):
     filler = (_README + "\n") * 4000
     text = f"{filler[:before]}\n{_JAILBREAK}\n{filler[before:1_000_000]}"
     peak = model.peak(build_views(text))
-    assert abs(peak.start - before) < 1000
+    assert abs(peak.view.locate(peak.start, peak.end)[0] - before) < 1000
+
+
+def test_a_flood_of_words_that_are_none_changes_nothing(model):
+    before = [model.peak(build_views(text)) for text in (_JAILBREAK, _README)]
+    for number in range(20):
+        model.peak(
+            build_views(
+                " ".join(f"{chr(97 + number)}q{chr(97 + at % 26)}{chr(97 + at // 26 % 26)}z" for at in range(2000))
+            )
+        )
+
+    assert [model.peak(build_views(text)).logit for text in (_JAILBREAK, _README)] == [one.logit for one in before]
 
 
 def test_of_a_huge_text_only_a_part_is_looked_at():
