@@ -150,7 +150,8 @@ def _guarded(context: Context, work: Callable[[], None]) -> None:
             or type(exc).__module__.startswith(("typer", "click"))
         ):
             raise
-        fault = AutogitError(f"unexpected: {type(exc).__name__}", hint="the same command with --debug shows where")
+        told = exc.strerror if isinstance(exc, OSError) and exc.strerror else type(exc).__name__
+        fault = AutogitError(f"unexpected: {told}", hint="the same command with --debug shows where")
         context.output.error(fault)
         raise typer.Exit(1) from exc
 

@@ -17,9 +17,9 @@ Span = tuple[int, int]
 
 _LEAST_TEXT = 16 << 10
 """Shorter texts are looked at as they are."""
-_PROBES, _NEEDLE = 32, 64
-"""From so many places on so many characters are looked for again: what repeats and is shorter than one part in as many
-as there are probes may be missed."""
+_PROBES, _NEEDLE, _REACH = 16, 64, 4
+"""From so many places on so many characters are looked for again, within the next quarter of the text: what repeats and
+is shorter than one part in as many as there are probes may be missed."""
 _AROUND = 2048
 """So much and a period is left on either side of what is left out; a period has at least as much. What is found there
 is whole: a sentence or a payload, and what is longer than a period goes on through all of them."""
@@ -104,7 +104,7 @@ def _gaps(text: str) -> Iterator[tuple[int, int, int, int]]:
         at = len(text) * number // _PROBES
         if at < done:
             continue
-        again = text.find(text[at : at + _NEEDLE], at + 1)
+        again = text.find(text[at : at + _NEEDLE], at + 1, at + len(text) // _REACH)
         if again < 0:
             continue
         period = again - at

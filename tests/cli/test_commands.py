@@ -7,6 +7,8 @@ import random
 import re
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -305,6 +307,17 @@ def test_an_unforeseen_error_is_one_line_without_a_traceback(autogit, env, monke
     assert done.err.startswith("error[failed]: unexpected: ZeroDivisionError")
     with pytest.raises(ZeroDivisionError):
         autogit("config", "show", "--debug")
+
+
+def test_an_output_that_takes_no_more_is_told(tmp_path):
+    (tmp_path / "note.md").write_text("A note.\n")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "autogit", "scan", "note.md"],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[failed]: unexpected: No space left on device")
 
 
 def test_quiet_says_nothing_that_is_not_data(autogit, env):
