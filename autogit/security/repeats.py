@@ -27,12 +27,14 @@ _LEAST_GONE = 4096
 _STEP = 256
 MOST_PLACES, CHARACTERS_FOR_ONE = 64, 1024
 """How many places are told for one rule, and how many characters allow for one more; the last tells of all the rest."""
-_BLANK = re.compile(r"\s")
+_BLANK = re.compile(r"\s+")
 _NO_DIGITS64 = re.compile(r"[^A-Za-z0-9+/_=\s>#*|-]")
 _DIGITS32 = re.compile(r"[A-Z2-7=\s>#*|]+|[a-z2-7=\s>#*|]+|[0-9a-fA-Fx\s:,;|.-]+")
 _PACKED = re.compile("H4sI|eJ[wxyz]|eNo|QlpoO|(?i:1f8b08)|78(?i:9c|da|01|5e)")
-_GROUP85, _GROUP64, _GROUP32 = 5, 4, 8
-"""How many characters of an encoding stand for a number of bytes."""
+_GROUP85, _GROUP64, _GROUP32 = 5, 8, 16
+"""How many digits of an encoding stand for a number of bytes, an even one (UTF-16) where that is not so anyway."""
+_BITS, _GROUP_BITS = 3, 7 * 16
+"""So few signs may be bits, in groups of 7, 8 or 16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,13 @@ def _least(text: str, start: int, period: int) -> int:
     digits = _NO_DIGITS64.search(sample) is None
     if digits and _PACKED.search(text, 0, start + period + _NEEDLE):
         return len(text)
-    group = _GROUP85 if _BLANK.search(sample) is None or "<~" in text else 1
+    held = _BLANK.sub("", sample)
+    group = _GROUP85 if len(held) == period or "<~" in text else 1
     if digits:
         group *= _GROUP32 if _DIGITS32.fullmatch(sample) else _GROUP64
-    return period * (group // gcd(group, period))
+    if len(set(held)) <= _BITS:
+        group *= _GROUP_BITS
+    return period * (group // gcd(group, len(held)))
 
 
 def _alike_after(text: str, one: int, other: int) -> int:

@@ -102,12 +102,25 @@ def test_an_encoded_attack_among_what_repeats_is_seen(watcher, encoding):
     assert watcher.analyze(text).verdict is not Verdict.PASS
 
 
+DIGITS = {
+    "base64": lambda data: base64.b64encode(data).decode(),
+    "base64, UTF-16": lambda data: base64.b64encode(data.decode().encode("utf-16-le")).decode(),
+    "base64, wrapped": lambda data: base64.encodebytes(data).decode(),
+    "base32": lambda data: base64.b32encode(data).decode(),
+    "hex": bytes.hex,
+    "base85": lambda data: base64.b85encode(data).decode(),
+    "ascii85": lambda data: base64.a85encode(data, adobe=True, wrapcol=72).decode(),
+    "bits": lambda data: "".join(f"{one:08b}" for one in data),
+    "zero-width bits": lambda data: "".join(f"{one:08b}" for one in data).translate({48: "\u200b", 49: "\u200c"}),
+}
+
+
 @pytest.mark.parametrize("filling", [b"a", b"ab", b"one, two; ", b"seven letters "], ids=len)
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.b32encode, base64.b16encode, base64.b85encode])
-def test_an_attack_behind_what_repeats_within_one_encoding_is_seen(watcher, encode, filling):
+@pytest.mark.parametrize("digits", DIGITS)
+def test_an_attack_behind_what_repeats_within_one_encoding_is_seen(watcher, digits, filling):
     for spare in range(3):
-        data = filling * (30_000 // len(filling)) + b"." * spare + b" " + ATTACK.encode()
-        assert watcher.analyze(f"{PROSE}{encode(data).decode()}\n").verdict is not Verdict.PASS
+        data = filling * (20_000 // len(filling)) + b"." * spare + b" " + ATTACK.encode()
+        assert watcher.analyze(f"{PROSE}\n{DIGITS[digits](data)}\n").verdict is not Verdict.PASS
 
 
 def test_what_is_packed_is_left_whole(watcher):
