@@ -115,11 +115,11 @@ DIGITS = {
 }
 
 
-@pytest.mark.parametrize("filling", [b"a", b"ab", b"one, two; ", b"seven letters "], ids=len)
+@pytest.mark.parametrize("filling", [b"a", b"EdV", b"one, two; ", b"seven letters "], ids=len)
 @pytest.mark.parametrize("digits", DIGITS)
 def test_an_attack_behind_what_repeats_within_one_encoding_is_seen(watcher, digits, filling):
     for spare in range(3):
-        data = filling * (20_000 // len(filling)) + b"." * spare + b" " + ATTACK.encode()
+        data = filling * (20_000 // len(filling) + 700 * spare) + b"." * spare + b" " + ATTACK.encode()
         assert watcher.analyze(f"{PROSE}\n{DIGITS[digits](data)}\n").verdict is not Verdict.PASS
 
 
