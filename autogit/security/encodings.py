@@ -18,6 +18,8 @@ _MOST_UNPACKED = 256 << 10
 _BASE64 = re.compile(
     r"(?:[A-Za-z0-9+/_-]{40,}[ \t]{0,8}\r?\n[ \t>#*|]{0,8})+[A-Za-z0-9+/_-]+={0,2}|[A-Za-z0-9+/_-]{16,}={0,2}"
 )
+_LINE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}")
+_PACKED64 = re.compile(hints.PACKED64)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/_-]+")
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|[a-z2-7]{24,}")
 _FIRSTS32, _MOST_STARTS = re.compile(r"(?=(?:[E-P].{7}){2})"), 3
@@ -31,7 +33,6 @@ _DIGITS = re.compile(r"[0-9A-Fa-f\s]{16,}")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 _LEAST_LETTERS = 5
 _SAMPLE = 400
-_LEAST_RUN = 16
 _LEAST_BASE85 = 25
 _LONG_TOKEN = re.compile(rf"(?<!\S)\S{{{_LEAST_BASE85},}}")
 _QUOTES = "\"'`()[],"
@@ -112,15 +113,23 @@ def _from_character(data: bytes) -> bytes:
 
 def base64_runs(text: str) -> Iterator[Part]:
     """Yield what runs of base64 say, plain or for URLs, padded or not, wrapped over lines or glued to a name."""
+    tried = packed = 0  # up to where runs were taken whole, for good or not
     for match in matches(text, _BASE64, hints.BASE64):
-        run = match.group()
-        if found := _unbase64(run):
-            yield Part(*match.span(), found)
+        run, start = match.group(), match.start()
+        if start < packed:
+            continue
+        if start >= tried and _PACKED64.match(run) and (whole := _BASE64.match(text, start)):
+            # Of a long line this is the part near to a hint; of what is packed a part says nothing.
+            run, tried = whole.group(), whole.end()
+            packed = tried if (found := _unbase64(run)) else 0
+        else:
+            found = _unbase64(run)
+        if found:
+            yield Part(start, start + len(run), found)
         elif "\n" in run:
-            for line in _NOT_BASE64.split(run):
-                at = match.start() + run.find(line)
-                if len(line) >= _LEAST_RUN and (found := _unbase64(line)):
-                    yield Part(at, at + len(line), found)
+            for line in _LINE64.finditer(run):
+                if found := _unbase64(line.group()):
+                    yield Part(start + line.start(), start + line.end(), found)
 
 
 def _unbase64(run: str) -> str | None:

@@ -11,6 +11,8 @@ _SIGNS = {"a": "4@", "b": "8", "e": "3€", "g": "69", "i": "1!|", "l": "1|", "o
 
 _SHORT = ("you", "your", "the", "this", "that", "user", "not", "and", "tell", "with", "from", "are")
 
+PACKED64 = "H4sI|eJ[wxyz]|eNo|QlpoO"
+"""The first bytes of gzip, zlib and bzip2 in base64."""
 BASE64 = "|".join(
     (
         # Four bytes of ASCII leave 4 of 10, 4 of 10 and half of the letters at the three first places of each group.
@@ -19,7 +21,7 @@ BASE64 = "|".join(
         rf"(?:[4-7][I-LY-bo-r4-7][CGKOSWaeimquy26+-]{_ANY64}){{4}}",
         rf"(?:[w-z0-3][I-LY-bo-r4-7][DHLPTXbfjnrvz37/_]{_ANY64}[g-v]{_ANY64}{{3}}){{2}}",
         # UTF-16, and the first bytes of gzip, zlib and bzip2.
-        rf"(?:{_ANY64}{{2}}B{_ANY64}A[A-H]{_ANY64}A){{2}}|H4sI|eJ[wxyz]|eNo|QlpoO",
+        rf"(?:{_ANY64}{{2}}B{_ANY64}A[A-H]{_ANY64}A){{2}}|{PACKED64}",
     )
 )
 BASE32 = r"(?:[E-P][A-Z2-7]{7}){2}|(?:[e-p][a-z2-7]{7}){3}"

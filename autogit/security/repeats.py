@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import gcd
 
+from autogit.security.hints import PACKED64
+
 Span = tuple[int, int]
 
 _LEAST_TEXT = 16 << 10
@@ -30,7 +32,7 @@ MOST_PLACES, CHARACTERS_FOR_ONE = 64, 1024
 _BLANK = re.compile(r"\s+")
 _NO_DIGITS64 = re.compile(r"[^A-Za-z0-9+/_=\s>#*|-]")
 _DIGITS32 = re.compile(r"[A-Z2-7=\s>#*|]+|[a-z2-7=\s>#*|]+|[0-9a-fA-Fx\s:,;|.-]+")
-_PACKED = re.compile("H4sI|eJ[wxyz]|eNo|QlpoO|(?i:1f8b08)|78(?i:9c|da|01|5e)")
+_PACKED = re.compile(rf"{PACKED64}|(?i:1f8b08)|78(?i:9c|da|01|5e)")
 _GROUP85, _GROUP64, _GROUP32 = 5, 8, 16
 """How many digits of an encoding stand for a number of bytes, an even one (UTF-16) where that is not so anyway."""
 _BITS, _GROUP_BITS = 3, 7 * 16

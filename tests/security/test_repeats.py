@@ -124,8 +124,9 @@ def test_an_attack_behind_what_repeats_within_one_encoding_is_seen(watcher, digi
 
 
 def test_what_is_packed_is_left_whole(watcher):
-    packer = zlib.compressobj(level=0, wbits=31)
-    data = packer.compress(b"a" * 40_000 + b" " + ATTACK.encode()) + packer.flush()
+    packer = zlib.compressobj(wbits=31)
+    pieces = [packer.compress(PROSE.encode()) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(300)]
+    data = b"".join(pieces) + packer.compress(ATTACK.encode()) + packer.flush()
     assert watcher.analyze(f"{PROSE}{base64.b64encode(data).decode()}\n").verdict is not Verdict.PASS
 
 
