@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,10 +108,11 @@ class Supervisor:
             if self.infos() is None:
                 self._start()
             Path(record.directory).mkdir(parents=True, exist_ok=True)
-            self._write(self._programs / f"{record.name}.json", text)
-            self._write_conf()
-            self._call("reloadConfig")
-            self._call("addProcessGroup", record.name, ignore=frozenset({wire.FAULT_ALREADY_ADDED}))
+            with self._writing_conf():
+                self._write(self._programs / f"{record.name}.json", text)
+                self._write_conf()
+                self._call("reloadConfig")
+                self._call("addProcessGroup", record.name, ignore=frozenset({wire.FAULT_ALREADY_ADDED}))
         self.start(record.name)
 
     def rewrite(self, record: ProgramRecord) -> None:
@@ -220,9 +222,10 @@ class Supervisor:
         try:
             if self._is_alone(lock):
                 leftovers.end(self._programs.glob("*.starts"), self._longest_grace())
-                for path in (*self._programs.iterdir(), self.socket, self._dir / "supervisord.pid"):
-                    path.unlink(missing_ok=True)
-                self._write_conf()
+                with self._writing_conf():
+                    for path in (*self._programs.iterdir(), self.socket, self._dir / "supervisord.pid"):
+                        path.unlink(missing_ok=True)
+                    self._write_conf()
                 self._spawn(lock)
         finally:
             os.close(lock)
@@ -286,6 +289,16 @@ class Supervisor:
         if self.socket.parent != self._dir:
             ensure_private(self.socket.parent)
 
+    @contextmanager
+    def _writing_conf(self) -> Iterator[None]:
+        """Keep every other process from writing the programs' files until supervisord has read what they say now."""
+        lock = os.open(self._dir / "conf.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     def _write_conf(self) -> None:
         records = [r for path in self._programs.glob("*.json") if (r := self.record(path.stem))]
         own = self.socket.parent == self._dir
@@ -309,9 +322,11 @@ class Supervisor:
     def _forget(self, name: str) -> None:
         # Where supervisord was killed, a process that ignored that may still hold its port.
         leftovers.end([self._programs / f"{name}.starts"], self._longest_grace())
-        for suffix in (".json", ".starts", ".starts.new"):
-            (self._programs / f"{name}{suffix}").unlink(missing_ok=True)
-        if self._dir.is_dir():
+        if not self._dir.is_dir():
+            return
+        with self._writing_conf():
+            for suffix in (".json", ".starts", ".starts.new"):
+                (self._programs / f"{name}{suffix}").unlink(missing_ok=True)
             self._write_conf()
 
     def _call(self, method: str, *params: object, ignore: frozenset[int] = frozenset()) -> object:

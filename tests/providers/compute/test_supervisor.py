@@ -1,6 +1,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -72,3 +73,19 @@ def test_two_starts_at_once_give_one_supervisord(project, free_port):
     assert [info.name for info in found] == ["one.a1", "two.a1"]
     log = (project.paths.supervisor / "supervisord.log").read_text()
     assert log.count("supervisord started with pid") == 1
+
+
+@pytest.mark.integration
+def test_what_one_adds_another_does_not_write_over(project):
+    """Reading the records, writing the configuration and having it read is one step, whoever else does the same."""
+    program = replace(project.wish("web", 1).payload.program, executable="sleep", arguments=("60",))
+    names = [f"s{number}" for number in range(12)]
+
+    def add(part):
+        supervisor = Supervisor(project.paths)  # one each, as in processes of their own
+        for name in part:
+            supervisor.add(ProgramRecord(replace(program, service=name), "a1", "", str(project.paths.root)))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(add, (names[:4], names[4:8], names[8:])))
+    assert {info.service for info in Supervisor(project.paths).infos()} == set(names)
