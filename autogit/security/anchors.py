@@ -1,22 +1,22 @@
 """Which words a text must have so that an expression can match it: most rules are not even tried on most texts.
 
 They are derived from the expression itself, as RE2's own prefilter does it (its `prefilter.h`), but by whole words:
-what was found out about a word once is known in every text that has it. A word is a run of ASCII letters and digits,
-or a run of characters beyond ASCII.
+what was found out about a word once is known in every text that has it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import chain
-from string import ascii_letters, digits
+from operator import and_
 from typing import NamedTuple
 
 import re2
 
+from autogit.security.blocks import Blocks, Span, words_of
 from autogit.security.expressions import BREAK, WILD, Choice, Node, Repeat, Row, Text, join
 
 _WORDS = re.compile(r"[0-9A-Za-z]+|[^\x00-\x7f]+")
@@ -35,12 +35,14 @@ _COMMON = frozenset(
     )
 )
 """Words that most texts have."""
-_CANARY = "\x00canary\x00"
-"""Put behind every word and looked for: where it is not found, the Set did not really look."""
-_LATIN_ONLY = bytes(code if code in ascii_letters.encode() + digits.encode() else 0x20 for code in range(256))
-_BEYOND_ASCII_ONLY = bytes(0x20 if chr(code).isascii() else code for code in range(256))
-"""These make a blank of every byte that is in no word, or in one of the other kind."""
+_CANARY = b"\x01\x02\x01"
+"""Put behind the words and looked for: where it is not found, the Set did not really look."""
+_LONG = 4096
+"""Shorter texts are searched as a whole."""
 _KEPT_WORDS = 1 << 16
+_TOGETHER = 16
+"""So many words are asked about at once where each of them hardly meets a need."""
+_NOTHING: frozenset[int] = frozenset()
 _LONGEST_KEPT = 64
 """Of longer words it is not remembered what they hold: they hardly come again."""
 
@@ -211,48 +213,74 @@ class Anchors:
             for anchor in need:
                 held.setdefault(anchor, []).append(number)
         pieces = [anchor for anchor in held if anchor.opened or anchor.open_ended]
-        self._whole = {anchor.text: held[anchor] for anchor in held if not (anchor.opened or anchor.open_ended)}
+        whole = (anchor for anchor in held if not (anchor.opened or anchor.open_ended))
+        self._whole = {anchor.text.encode(): frozenset(held[anchor]) for anchor in whole}
         self._pieces = [held[anchor] for anchor in pieces]
         self._set = _set_of([_expression(anchor) for anchor in pieces], memory)
         self._known = _Known()
 
-    def candidates(self, data: bytes) -> list[int]:
-        """Return the numbers of the expressions that may match a text, given in UTF-8, in order."""
-        words = set(data.translate(_LATIN_ONLY).split())
-        if not data.isascii():
-            words.update(data.translate(_BEYOND_ASCII_ONLY).split())
-        met = self._met(words)
-        branches = self._branches
-        found = {number for need in met for needs, number in branches[need] if needs <= met}
-        return sorted(found | self._always)
+    def places(self, data: bytes) -> list[tuple[int, list[Span]]]:
+        """Return the numbers of the expressions that may match a text, given in UTF-8, in order, and where.
 
-    def _met(self, words: set[bytes]) -> set[int]:
-        """Return the needs that words meet."""
+        A long text has nearly every word, but hardly all that one expression needs close to each other.
+        """
+        held = self._held_by(words_of(data))
+        met = set().union(*held.values())
+        branches = [branch for need in met for branch in self._branches[need] if branch[0] <= met]
+        if len(data) < _LONG:
+            whole = [(0, len(data))]
+            return [(number, whole) for number in sorted({number for _, number in branches} | self._always)]
+        blocks = Blocks(data, held)
+        bits = blocks.meeting({need for needs, _ in branches for need in needs})
+        found: dict[int, int] = dict.fromkeys(self._always, blocks.every)
+        for needs, number in branches:
+            if near := reduce(and_, (bits[need] for need in needs)):
+                found[number] = found.get(number, 0) | near
+        return [(number, blocks.spans(found[number])) for number in sorted(found)]
+
+    def _held_by(self, words: AbstractSet[bytes]) -> dict[bytes, AbstractSet[int]]:
+        """Return which needs each word meets, of those that meet any."""
         known = self._known
-        met: set[int] = set()
-        for word in words - known.words:
-            held = self._held(word)
-            met |= held
+        found: dict[bytes, AbstractSet[int]] = {}
+        for word, held in self._looked_up(words - known.words):
             if len(word) <= _LONGEST_KEPT:
                 known.add(word, held)
+            elif held:
+                found[word] = held
         # Most words tell nothing: only those that do are gone through.
-        met.update(*(known.telling[word] for word in known.telling.keys() & words))
+        found.update((word, known.telling[word]) for word in known.telling.keys() & words)
         if len(known.words) >= _KEPT_WORDS:
             self._known = _Known()
-        return met
+        return found
 
-    def _held(self, word: bytes) -> frozenset[int]:
-        hits = self._set.Match(word + _CANARY.encode()) if self._set else ()
-        if len(self._pieces) not in hits:
+    def _looked_up(self, words: AbstractSet[bytes]) -> Iterator[tuple[bytes, AbstractSet[int]]]:
+        """Yield which needs words meet that were not seen before; with digits in them they hardly meet any."""
+        odd = [word for word in words if not word.isalpha()]
+        for at in range(0, len(odd), _TOGETHER):
+            together = odd[at : at + _TOGETHER]
+            if self._hits(together) == [] and self._whole.keys().isdisjoint(together):
+                yield from ((word, _NOTHING) for word in together)
+            else:
+                yield from ((word, self._held(word)) for word in together)
+        yield from ((word, self._held(word)) for word in words if word.isalpha())
+
+    def _held(self, word: bytes) -> AbstractSet[int]:
+        hits = self._hits([word])
+        if hits is None:
             return self._every
-        pieces = chain(*(self._pieces[hit] for hit in hits if hit < len(self._pieces)))
-        return frozenset((*self._whole.get(word.decode(), ()), *pieces))
+        return self._whole.get(word, _NOTHING).union(*(self._pieces[hit] for hit in hits))
+
+    def _hits(self, words: Sequence[bytes]) -> Sequence[int] | None:
+        """Return the numbers of the pieces that any of the words has; nothing where the Set did not really look."""
+        hits = self._set.Match(b"\x00".join((b"", *words, _CANARY))) if self._set else []
+        canary = len(self._pieces)
+        return [hit for hit in hits if hit != canary] if canary in hits else None
 
 
 def _expression(anchor: Anchor) -> str:
-    return (
-        f"{'' if anchor.opened else '^'}{re2.escape(anchor.text)}{'' if anchor.open_ended else re2.escape(_CANARY[0])}"
-    )
+    """Return the expression for a piece of a word that has NUL before and behind it."""
+    edge = re2.escape("\x00")
+    return f"{'' if anchor.opened else edge}{re2.escape(anchor.text)}{'' if anchor.open_ended else edge}"
 
 
 def _set_of(sources: Sequence[str], memory: int) -> re2.Set | None:
@@ -262,7 +290,7 @@ def _set_of(sources: Sequence[str], memory: int) -> re2.Set | None:
     options.never_capture = True
     options.log_errors = False
     found = re2.Set.SearchSet(options)
-    for source in (*sources, re2.escape(_CANARY)):
+    for source in (*sources, re2.escape(_CANARY.decode())):
         found.Add(source)
     try:
         found.Compile()

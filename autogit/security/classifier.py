@@ -38,7 +38,8 @@ MOST_WINDOWS = 32
 """So many windows of a long view are looked at: those that have most of the words in `_SIGNS`."""
 _MOST_CHARACTERS = 16_000
 """So much of all views together is looked at, the text itself first."""
-_CHUNK = WINDOW * 7
+_HALF = WINDOW * 7 // 2
+_CHUNK = 2 * _HALF
 LENGTH = 0.2
 """Of many windows one always looks bad: so much times the logarithm of their number is taken off."""
 _PIECES = (3, 4, 5)
@@ -138,9 +139,25 @@ def chunks_of(text: str) -> list[tuple[int, str]]:
     """Return a text in whole, or the parts of a long one that speak most to somebody, each with its place."""
     if len(text) <= _CHUNK * MOST_WINDOWS // 2:
         return [(0, text)]
-    places = range(0, len(text), _CHUNK // 2)
-    ranked = sorted(places, key=lambda at: (-sum(text.count(sign, at, at + _CHUNK) for sign in _SIGNS), at))
-    return [(at, text[at : at + _CHUNK]) for at in sorted(ranked[:MOST_WINDOWS])]
+    counts = _sign_counts(text)
+    ranked = sorted(range(len(counts)), key=lambda number: (-counts[number], number))
+    places = (number * _HALF for number in sorted(ranked[:MOST_WINDOWS]))
+    return [(at, text[at : at + _CHUNK]) for at in places]
+
+
+def _sign_counts(text: str) -> list[int]:
+    """Return how many words of `_SIGNS` each part of a text has; each part overlaps the next by half."""
+    counts = [0] * -(-len(text) // _HALF)
+    for sign in _SIGNS:
+        size = len(sign)
+        at = text.find(sign)
+        while at >= 0:
+            number, within = divmod(at, _HALF)
+            counts[number] += 1
+            if number and within + size <= _HALF:
+                counts[number - 1] += 1
+            at = text.find(sign, at + size)
+    return counts
 
 
 class LinearModel:

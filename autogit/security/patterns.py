@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
-from itertools import accumulate, groupby, islice
-from typing import Annotated
+from itertools import accumulate, chain, groupby, islice
+from typing import Annotated, NamedTuple
 
 import re2
 import yaml
@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autogit.model.security import Finding, Severity, Stage
 from autogit.security.anchors import Anchors, Need, needs_of
+from autogit.security.blocks import Span
 from autogit.security.expressions import ExpressionError, Reader
 from autogit.security.folding import fold
 from autogit.security.views import View
@@ -27,9 +28,6 @@ which `anchors.py` looks after."""
 _MOST_HITS, _BYTES_FOR_ONE = 64, 1024
 """How often one rule is told of in one view, and how many bytes allow for one more. The last one tells of all the rest,
 so that nothing stays behind: such a text is made of little else."""
-_LONG = 8192
-"""From so many bytes on, the expressions of a rule are run as one: that automaton is slow at first, while it grows, and
-fast afterwards."""
 _GAP = r"(?:[*_#>|\"'`~/\\-]*\s[\s*_#>|\"'`~/\\-]*)"
 """What a blank in a pattern stands for: also emphasis, quotes, and the start of the next line of a comment."""
 _BLANK = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]| ", re.DOTALL)
@@ -96,15 +94,13 @@ class RuleSet:
             for pattern in rule.pattern
         ]
         self.owners = [number for number, _ in patterns]
-        self._sources = [expand(pattern, words) for _, pattern in patterns]
-        self.expressions = list(map(_compiled, (self.rules[number] for number in self.owners), self._sources))
-        self._joined: dict[int, re2._Regexp] = {}
+        self.expressions = [_compiled(self.rules[number], expand(pattern, words)) for number, pattern in patterns]
         reader = Reader(words)
         self._anchors = Anchors([_needs_of(reader, pattern) for _, pattern in patterns], memory=memory)
 
     def candidates(self, text: str) -> list[int]:
         """Return the numbers of the expressions whose words a text has; of all of them where that is not known."""
-        return self._anchors.candidates(text.encode("utf-8", "replace"))
+        return [number for number, _ in self._anchors.places(text.encode("utf-8", "replace"))]
 
     def matching(self, text: str) -> tuple[int, ...]:
         """Return the numbers of the rules that match anywhere in a text."""
@@ -114,37 +110,45 @@ class RuleSet:
         """Yield what matches in a view."""
         data = view.text.encode("utf-8", "replace")
         offset: _Offsets | None = None
-        for owner, expressions in self._hits(data):
+        for owner, found in self._hits(data):
             rule = self.rules[owner]
             offset = offset or _Offsets(view.text, data)
-            spans = _merged(span for one in expressions for span in _spans(one, data))
+            spans = _merged(span for hit in found for span in _spans(hit, data))
             for start, end in view.places([offset.span(*span) for span in spans]):
                 yield Finding(rule.id, rule.stage, rule.severity, start, end, rule.weight, rule.description, view.name)
 
-    def _hits(self, data: bytes) -> Iterator[tuple[int, list[re2._Regexp]]]:
-        """Yield the rules that match, and with which expressions."""
-        for owner, numbers in groupby(self._anchors.candidates(data), key=self.owners.__getitem__):
-            tried = (self.expressions[number] for number in numbers) if len(data) < _LONG else [self._whole(owner)]
-            if found := [one for one in tried if one.search(data)]:
+    def _hits(self, data: bytes) -> Iterator[tuple[int, list[_Hit]]]:
+        """Yield the rules that match, and which of their expressions, in which parts of the text."""
+        for owner, places in groupby(self._anchors.places(data), key=lambda place: self.owners[place[0]]):
+            found = [hit for number, parts in places if (hit := _hit(self.expressions[number], data, parts))]
+            if found:
                 yield owner, found
 
-    def _whole(self, owner: int) -> re2._Regexp:
-        """Return all expressions of a rule as one."""
-        if owner not in self._joined:
-            sources = [source for other, source in zip(self.owners, self._sources, strict=True) if other == owner]
-            self._joined[owner] = _compiled(self.rules[owner], "|".join(f"(?:{source})" for source in sources))
-        return self._joined[owner]
+
+class _Hit(NamedTuple):
+    """An expression that matches, and the parts of the text to look at, from the first on that it matches in."""
+
+    expression: re2._Regexp
+    parts: Sequence[Span]
 
 
-def _spans(expression: re2._Regexp, data: bytes) -> Iterator[tuple[int, int]]:
+def _hit(expression: re2._Regexp, data: bytes, parts: Sequence[Span]) -> _Hit | None:
+    for number, part in enumerate(parts):
+        if expression.search(data, *part):
+            return _Hit(expression, parts[number:])
+    return None
+
+
+def _spans(hit: _Hit, data: bytes) -> Iterator[Span]:
     most = _MOST_HITS + len(data) // _BYTES_FOR_ONE
-    for count, match in enumerate(islice(expression.finditer(data), most), 1):
+    found = chain.from_iterable(hit.expression.finditer(data, *part) for part in hit.parts)
+    for count, match in enumerate(islice(found, most), 1):
         yield match.start(), match.end() if count < most else len(data)
 
 
-def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merged(spans: Iterable[Span]) -> list[Span]:
     """Return spans in order, those that overlap as one."""
-    found: list[tuple[int, int]] = []
+    found: list[Span] = []
     for start, end in sorted(spans):
         if found and start < found[-1][1]:
             found[-1] = found[-1][0], max(end, found[-1][1])

@@ -14,6 +14,7 @@ from autogit.security.decoders import PACKED, find_decoders, find_raw_decoders
 from autogit.security.folding import BlankMap, FoldMap, collapse, fold, odd_characters, visible, without_surrogates
 from autogit.security.regions import Decoded, Locate, Part
 from autogit.security.repeats import Shortened, Span, shortened
+from autogit.security.runs import abridged
 
 MOST_DEPTH = 5
 """How many decoders deep: base64 in base64 in a comment is three."""
@@ -119,8 +120,7 @@ def build_views(text: str) -> tuple[View, ...]:
         kept = spare.taken_by(found[:room])
         waiting += kept
         complete = is_open and spare.respelt > 0 and _size(found) == _size(kept)
-        folded = collapse(form.text)
-        views.append(View(folded, form.layer.trail, _way_back(form, folded), complete))
+        views.append(_view(form, complete=complete))
     return tuple(views)
 
 
@@ -207,13 +207,17 @@ def _made_of(layer: _Layer, name: str, parts: Sequence[Part], back: Places) -> _
     return _Layer(without_surrogates(found.text), (*layer.trail, name), _over(back, found.locate))
 
 
-def _way_back(form: _Form, folded: str) -> Places:
-    """Return the way from a folded text to the original, the cheapest there is."""
-    layer = form.layer
-    if form.short is None and not (layer.text.isascii() and form.seen == layer.text):
-        return _over(layer.places, FoldMap(layer.text, fold).locate)
-    back = form.back()
-    return back if len(folded) == len(form.text) else _over(back, BlankMap(form.text).locate)
+def _view(form: _Form, *, complete: bool) -> View:
+    """Return a form as rules read it, with the way back to the original that is the cheapest there is."""
+    layer, text = form.layer, form.text
+    if runs := abridged(text):
+        text = runs.text
+    folded = collapse(text)
+    if form.short is None and runs is None and not (layer.text.isascii() and form.seen == layer.text):
+        return View(folded, layer.trail, _over(layer.places, FoldMap(layer.text, fold).locate), complete)
+    back = _over(form.back(), runs.locate) if runs else form.back()
+    places = back if len(folded) == len(text) else _over(back, BlankMap(text).locate)
+    return View(folded, layer.trail, places, complete)
 
 
 def _over(outer: Places, locate: Locate) -> Places:

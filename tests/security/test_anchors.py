@@ -83,4 +83,4 @@ _EXPRESSIONS = st.recursive(
 def test_no_text_is_left_out_that_an_expression_matches(source: str, texts: list[str]) -> None:
     anchors = Anchors([needs_of(Reader(_VOCABULARY).read(source))], memory=1 << 22)
     expression = re2.compile(expand(source, _VOCABULARY).encode())
-    assert [text for text in texts if expression.search(text.encode()) and not anchors.candidates(text.encode())] == []
+    assert [text for text in texts if expression.search(text.encode()) and not anchors.places(text.encode())] == []
