@@ -15,8 +15,9 @@ from string import ascii_letters, digits
 Span = tuple[int, int]
 
 _BLOCK, _LEAST, _REACH = 256, 64, 3
-"""How many bytes a block has at least, and how many of them are in words, so that no run of blanks comes between two
-words; what an expression needs stands in one block and the `_REACH` before it."""
+"""How many bytes a block has at least (twice that beyond ASCII), and how many of them are in words, so that no run of
+blanks comes between two words. What an expression needs stands in one block and the `_REACH` before it: gaps between
+words are bounded, the widest expression has 480 characters."""
 _LATIN_ONLY = bytes(code if code in ascii_letters.encode() + digits.encode() else 0x20 for code in range(256))
 _BEYOND_ASCII_ONLY = bytes(0x20 if chr(code).isascii() else code for code in range(256))
 """These make a blank of every byte that is in no word, or in one of the other kind."""
@@ -64,12 +65,13 @@ class Blocks:
 
 def _blocks(data: bytes) -> Iterator[tuple[list[bytes], int]]:
     """Yield the words of each block and its end, which stands before a blank."""
-    latin = data.translate(_LATIN_ONLY)
-    beyond = b"" if data.isascii() else data.translate(_BEYOND_ASCII_ONLY)
+    latin, beyond, size = data.translate(_LATIN_ONLY), b"", _BLOCK
+    if not data.isascii():
+        beyond, size = data.translate(_BEYOND_ASCII_ONLY), 2 * _BLOCK
     start = end = 0
     while end < len(data):
-        line = data.find(b"\n", end + _BLOCK)
-        blank = data.find(b" ", end + _BLOCK, line if line >= 0 else len(data))
+        line = data.find(b"\n", end + size)
+        blank = data.find(b" ", end + size, line if line >= 0 else len(data))
         end = next((at for at in (blank, line) if at >= 0), len(data))
         if end == len(data) or len(data[start:end].translate(None, _NO_WORDS)) >= _LEAST:
             words = latin[start:end].split()

@@ -17,7 +17,7 @@ import pytest
 
 from autogit.providers.probe import https_probe
 
-_TRACED = ("test_main_job.py", "test_changes.py", "test_dns.py")
+_TRACED = ("test_main_job.py", "test_changes.py")
 
 
 @dataclass

@@ -55,13 +55,14 @@ def test_instructions_to_forget_instructions_are_known_in_each_language(language
     assert [rule.id for rule in RULES if rule.id.startswith("override-") and language in rule.languages]
 
 
+@pytest.mark.parametrize("size", [1 << 17, pytest.param(1 << 20, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_a_rule_ends_on_a_megabyte_of_its_own_words(rule: Rule) -> None:
+def test_a_rule_ends_on_a_long_text_of_its_own_words(rule: Rule, size: int) -> None:
     words = fold(rule.matches[0]).split()
     starts = " ".join(words[: max(1, len(words) // 2)]) + " "
     single = RuleSet([rule], VOCABULARY)
     for text in (words[0] + " ", starts):
-        data = (text * ((1 << 20) // len(text.encode()) + 1))[: 1 << 20]
+        data = (text * (size // len(text.encode()) + 1))[:size]
         found = list(single.find(_view(data)))
         assert len(found) <= 2000
         assert all(0 <= one.start < one.end <= len(data) for one in found)

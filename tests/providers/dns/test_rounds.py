@@ -253,7 +253,7 @@ def rounds(make, tmp_path, kind, count):
 
 @pytest.mark.parametrize(
     ("kind", "count"),
-    [("notes", 250), ("registry", 250), pytest.param("bind", 60, marks=pytest.mark.integration)],
+    [("notes", 100), ("registry", 100), pytest.param("bind", 24, marks=pytest.mark.integration)],
 )
 def test_what_others_made_is_untouched_after_many_random_rounds(make, tmp_path, kind, count):
     figures = rounds(make, tmp_path, kind, count)
