@@ -18,6 +18,8 @@ _BLOCK, _LEAST, _REACH = 256, 64, 3
 """How many bytes a block has at least (twice that beyond ASCII), and how many of them are in words, so that no run of
 blanks comes between two words. What an expression needs stands in one block and the `_REACH` before it: gaps between
 words are bounded, the widest expression has 480 characters."""
+_MOST = 1 << 14
+"""More blocks there are not: those of a longer text are larger."""
 _LATIN_ONLY = bytes(code if code in ascii_letters.encode() + digits.encode() else 0x20 for code in range(256))
 _BEYOND_ASCII_ONLY = bytes(0x20 if chr(code).isascii() else code for code in range(256))
 """These make a blank of every byte that is in no word, or in one of the other kind."""
@@ -65,18 +67,20 @@ class Blocks:
 
 def _blocks(data: bytes) -> Iterator[tuple[list[bytes], int]]:
     """Yield the words of each block and its end, which stands before a blank."""
-    latin, beyond, size = data.translate(_LATIN_ONLY), b"", _BLOCK
+    latin, beyond, size = data.translate(_LATIN_ONLY), b"", max(_BLOCK, len(data) // _MOST)
     if not data.isascii():
-        beyond, size = data.translate(_BEYOND_ASCII_ONLY), 2 * _BLOCK
-    start = end = 0
+        beyond, size = data.translate(_BEYOND_ASCII_ONLY), 2 * size
+    start = end = inside = 0
     while end < len(data):
-        line = data.find(b"\n", end + size)
-        blank = data.find(b" ", end + size, line if line >= 0 else len(data))
-        end = next((at for at in (blank, line) if at >= 0), len(data))
-        if end == len(data) or len(data[start:end].translate(None, _NO_WORDS)) >= _LEAST:
+        at = end
+        line = data.find(b"\n", at + size)
+        blank = data.find(b" ", at + size, line if line >= 0 else len(data))
+        end = next((place for place in (blank, line) if place >= 0), len(data))
+        inside += len(data[at:end].translate(None, _NO_WORDS))
+        if inside >= _LEAST or end == len(data):
             words = latin[start:end].split()
             yield (words + beyond[start:end].split() if beyond else words), end
-            start = end
+            start, inside = end, 0
 
 
 def _spread(bits: int, down: int, up: int) -> int:

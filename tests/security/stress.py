@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import random
 import zlib
 from collections.abc import Callable
 
@@ -52,6 +53,12 @@ def _bomb(packed: Callable[[bytes], bytes]) -> Callable[[int], str]:
         return _fill(one)(size) if len(one) < size else one
 
     return made
+
+
+def _new_words(size: int) -> str:
+    chance = random.Random(1)
+    words = ("".join(chance.choices("abcdefghiklmnoprstuvy", k=chance.randint(2, 12))) for _ in range(size // 5))
+    return " ".join(words)[:size]
 
 
 def _invalid_utf8(size: int) -> str:
@@ -112,5 +119,7 @@ STRESS: dict[str, Callable[[int], str]] = {
     "table cells": _fill("| a "),
     "leet": _fill("1gn0r3 "),
     "angle brackets": _fill("<"),
+    "signs in no order": lambda size: "".join(random.Random(1).choices("!?*_-#>|~.,:; \n", k=size)),
+    "words never seen": _new_words,
     "template tokens": _fill("<|im_start|>"),
 }
