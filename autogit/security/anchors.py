@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache, reduce
-from itertools import chain
+from itertools import chain, repeat
 from operator import and_
 from typing import NamedTuple
 
 import re2
 
-from autogit.security.blocks import Blocks, Span, words_of
+from autogit.security.blocks import Blocks, Bounds, words_of
 from autogit.security.expressions import BREAK, WILD, Choice, Node, Repeat, Row, Text, join
 
 _WORDS = re.compile(r"[0-9A-Za-z]+|[^\x00-\x7f]+")
@@ -37,9 +37,10 @@ _COMMON = frozenset(
 """Words that most texts have."""
 _CANARY = b"\x01\x02\x01"
 """Put behind the words and looked for: where it is not found, the Set did not really look."""
-_LONG = 4096
+_LONG = 8192
 """Shorter texts are searched as a whole."""
 _KEPT_WORDS = 1 << 16
+_ALL: Sequence[Bounds] = ((),)
 _TOGETHER = 16
 """So many words are asked about at once where each of them hardly meets a need."""
 _NOTHING: frozenset[int] = frozenset()
@@ -215,11 +216,12 @@ class Anchors:
         pieces = [anchor for anchor in held if anchor.opened or anchor.open_ended]
         whole = (anchor for anchor in held if not (anchor.opened or anchor.open_ended))
         self._whole = {anchor.text.encode(): frozenset(held[anchor]) for anchor in whole}
-        self._pieces = [held[anchor] for anchor in pieces]
+        self._pieces = [*(held[anchor] for anchor in pieces), []]
+        self._canary = len(pieces)
         self._set = _set_of([_expression(anchor) for anchor in pieces], memory)
         self._known = _Known()
 
-    def places(self, data: bytes) -> list[tuple[int, list[Span]]]:
+    def places(self, data: bytes) -> list[tuple[int, Sequence[Bounds]]]:
         """Return the numbers of the expressions that may match a text, given in UTF-8, in order, and where.
 
         A long text has nearly every word, but hardly all that one expression needs close to each other.
@@ -228,8 +230,7 @@ class Anchors:
         met = set().union(*held.values())
         branches = [branch for need in met for branch in self._branches[need] if branch[0] <= met]
         if len(data) < _LONG:
-            whole = [(0, len(data))]
-            return [(number, whole) for number in sorted({number for _, number in branches} | self._always)]
+            return [(number, _ALL) for number in sorted({number for _, number in branches} | self._always)]
         blocks = Blocks(data, held)
         bits = blocks.meeting({need for needs, _ in branches for need in needs})
         found: dict[int, int] = dict.fromkeys(self._always, blocks.every)
@@ -258,23 +259,23 @@ class Anchors:
         odd = [word for word in words if not word.isalpha()]
         for at in range(0, len(odd), _TOGETHER):
             together = odd[at : at + _TOGETHER]
-            if self._hits(together) == [] and self._whole.keys().isdisjoint(together):
-                yield from ((word, _NOTHING) for word in together)
+            if self._hits(*together) == [self._canary] and self._whole.keys().isdisjoint(together):
+                yield from zip(together, repeat(_NOTHING))
             else:
-                yield from ((word, self._held(word)) for word in together)
-        yield from ((word, self._held(word)) for word in words if word.isalpha())
+                yield from zip(together, map(self._held, together), strict=True)
+        plain = [word for word in words if word.isalpha()]
+        yield from zip(plain, map(self._held, plain), strict=True)
 
     def _held(self, word: bytes) -> AbstractSet[int]:
-        hits = self._hits([word])
-        if hits is None:
+        hits = self._hits(word)
+        if self._canary not in hits:
             return self._every
-        return self._whole.get(word, _NOTHING).union(*(self._pieces[hit] for hit in hits))
+        whole = self._whole.get(word, _NOTHING)
+        return whole.union(*map(self._pieces.__getitem__, hits)) if len(hits) > 1 else whole
 
-    def _hits(self, words: Sequence[bytes]) -> Sequence[int] | None:
-        """Return the numbers of the pieces that any of the words has; nothing where the Set did not really look."""
-        hits = self._set.Match(b"\x00".join((b"", *words, _CANARY))) if self._set else []
-        canary = len(self._pieces)
-        return [hit for hit in hits if hit != canary] if canary in hits else None
+    def _hits(self, *words: bytes) -> list[int]:
+        """Return the numbers of the pieces that any of the words has, and of the canary if the Set really looked."""
+        return (self._set.Match(b"\x00".join((b"", *words, _CANARY))) or []) if self._set else []
 
 
 def _expression(anchor: Anchor) -> str:

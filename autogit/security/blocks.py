@@ -11,8 +11,10 @@ from collections.abc import Set as AbstractSet
 from functools import reduce
 from operator import or_
 from string import ascii_letters, digits
+from typing import TypeAlias
 
-Span = tuple[int, int]
+Bounds: TypeAlias = tuple[int, int] | tuple[()]
+"""Where to search in a text: from, to; or in all of it, which is quicker without bounds."""
 
 _BLOCK, _LEAST, _REACH = 256, 64, 3
 """How many bytes a block has at least (twice that beyond ASCII), and how many of them are in words, so that no run of
@@ -58,7 +60,7 @@ class Blocks:
                 found[need] |= blocks
         return {need: _spread(blocks, 0, _REACH) for need, blocks in found.items()}
 
-    def spans(self, blocks: int) -> list[Span]:
+    def spans(self, blocks: int) -> list[Bounds]:
         """Return the parts of the text that are these blocks, the `_REACH` before them, and one more on either side."""
         wide = _spread(blocks, _REACH + 1, 1) & self.every
         begins = self._begins

@@ -17,9 +17,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from autogit.model.security import Finding, Severity, Stage
 from autogit.security.anchors import Anchors, Need, needs_of
-from autogit.security.blocks import Span
+from autogit.security.blocks import Bounds
 from autogit.security.expressions import ExpressionError, Reader
 from autogit.security.folding import fold
+from autogit.security.repeats import Span
 from autogit.security.views import View
 
 MEMORY_BYTES = 32 << 20
@@ -129,10 +130,10 @@ class _Hit(NamedTuple):
     """An expression that matches, and the parts of the text to look at, from the first on that it matches in."""
 
     expression: re2._Regexp
-    parts: Sequence[Span]
+    parts: Sequence[Bounds]
 
 
-def _hit(expression: re2._Regexp, data: bytes, parts: Sequence[Span]) -> _Hit | None:
+def _hit(expression: re2._Regexp, data: bytes, parts: Sequence[Bounds]) -> _Hit | None:
     for number, part in enumerate(parts):
         if expression.search(data, *part):
             return _Hit(expression, parts[number:])

@@ -135,14 +135,14 @@ _LINE = "rain in the morning, wind from the west and a little sun behind grey cl
 @pytest.mark.parametrize("before", range(0, 1400, 61))
 def test_in_a_long_text_a_match_is_found_wherever_it_stands(before: int) -> None:
     rules = RuleSet([_rule("(?:grey|white) wolf[^.]{0,40} (?:howls|sleeps)")])
-    text = (_LINE * 20)[:before] + " the white wolf, who is tired of it all, sleeps. " + _LINE * 60
+    text = (_LINE * 20)[:before] + " the white wolf, who is tired of it all, sleeps. " + _LINE * 120
     assert _found(rules, text) == ["white wolf, who is tired of it all, sleeps"]
 
 
 @pytest.mark.parametrize("gap", [" \n" * 2000, " " + "*" * 5000 + "\n", "\n# " * 2000, "\n" * 5000 + "> " * 3000])
 def test_in_a_long_text_signs_between_two_words_do_not_hide_a_match(gap: str) -> None:
     rules = RuleSet([_rule("white wolf")])
-    text = f"{_LINE * 40}the white{gap}wolf\n{_LINE * 40}"
+    text = f"{_LINE * 80}the white{gap}wolf\n{_LINE * 80}"
     assert _found(rules, text) == [f"white{gap}wolf"]
 
 
